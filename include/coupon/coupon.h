@@ -1,0 +1,417 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * libcoupon: issues limited coupons first come, first served, in memory, with a write-ahead log.
+ *
+ * Caveats first
+ * -------------
+ * - A directory belongs to one engine at a time, in one process. Others may read it (`read_only`).
+ * - After fork() an engine belongs to the parent alone: in the child every call answers
+ *   COUPON_E_FORKED, and there is nothing to clean up.
+ * - coupon_destroy() frees the handle. No other call may be running, or be made later. Until then
+ *   every call is safe from any thread; no thread is ever registered by the caller.
+ * - An answer is *decided* at once and *final* when the log record it rests on is durable. Whoever
+ *   tells a customer about an answer that is not final may have to take it back after a crash.
+ * - A failed write or sync is never retried: the engine stops for good and says so.
+ *
+ * Conventions
+ * -----------
+ * - A `coupon_status` is negative for a fault and zero or positive for an answer of the business.
+ *   Numbers are never reused. coupon_status_name() and coupon_strerror() put them into words.
+ * - Times are UTC nanoseconds since 1970. Deadlines are nanoseconds of CLOCK_MONOTONIC, see
+ *   coupon_deadline_after(); COUPON_POLL never waits and COUPON_FOREVER has no end.
+ * - An LSN (log sequence number) is a position in the log, in bytes: that of the byte past a
+ *   record. An answer that rests on LSN l is final when l <= coupon_durable_lsn().
+ * - Structs that cross this interface begin with `size`, set by the caller to sizeof the struct it
+ *   was compiled with (the ..._INIT macros do). Input structs of a later version are refused
+ *   (COUPON_E_INVAL) if a field unknown here is not zero. Arrays are passed with the size of an element.
+ * - Calls preserve errno, do not act on pthread_cancel(), install no handler, and print nothing.
+ * - "Decides" below means: does not wait for the disk, nor for another caller, except for a
+ *   concurrent request of the same user in the same campaign.
+ *
+ * Which faults any call on an engine may return, in this order of precedence:
+ * COUPON_E_INVAL (a bad argument), COUPON_E_FORKED, COUPON_E_CLOSED, COUPON_E_FAILED. They are not
+ * repeated below.
+ */
+#ifndef COUPON_COUPON_H
+#define COUPON_COUPON_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(__GNUC__)
+#define COUPON_API __attribute__((visibility("default")))
+#define COUPON_MUST_CHECK __attribute__((warn_unused_result))
+#else
+#define COUPON_API
+#define COUPON_MUST_CHECK
+#endif
+
+#define COUPON_VERSION_MAJOR 0
+#define COUPON_VERSION_MINOR 1
+#define COUPON_VERSION_PATCH 0
+#define COUPON_VERSION_STRING "0.1.0"
+
+/* ------------------------------------------------------------------------------------------------
+ * Statuses
+ * --------------------------------------------------------------------------------------------- */
+
+/** An answer (zero or positive) or a fault (negative). */
+typedef int32_t coupon_status;
+
+enum {
+  /* Answers. */
+  COUPON_OK = 0,             /**< done; for lookups: found */
+  COUPON_ISSUED = 1,         /**< the user has a ticket now, and had none (or may have many) before */
+  COUPON_ALREADY_ISSUED = 2, /**< the user holds the limit; the ticket is the original one */
+  COUPON_SOLD_OUT = 3,       /**< no unit is left */
+  COUPON_NOT_OPEN = 4,       /**< the campaign opens later */
+  COUPON_ENDED = 5,          /**< the campaign is closed */
+  COUPON_NO_CAMPAIGN = 6,    /**< no campaign has this id */
+  COUPON_NOT_FOUND = 7,      /**< the user has no ticket in this campaign */
+  COUPON_NOT_FINAL = 8,      /**< the deadline passed before the answer became final */
+
+  /* Faults. */
+  COUPON_E_INVAL = -1,        /**< an argument is NULL, out of range, or a struct of unknown size */
+  COUPON_E_NOMEM = -2,        /**< memory, or `max_memory_bytes`, is used up; nothing was changed */
+  COUPON_E_BUSY = -3,         /**< the log buffer is full; nothing was changed; ask again */
+  COUPON_E_CLOSED = -4,       /**< coupon_close() was called */
+  COUPON_E_FORKED = -5,       /**< the engine belongs to the parent process */
+  COUPON_E_FAILED = -6,       /**< the engine stopped at an earlier fault; coupon_stats has it */
+  COUPON_E_IO = -7,           /**< the operating system reported an I/O error */
+  COUPON_E_NO_SPACE = -8,     /**< the disk, or the quota, is full */
+  COUPON_E_CORRUPT = -9,      /**< stored data that was durable is damaged or missing */
+  COUPON_E_VERSION = -10,     /**< written by a newer version than this one can read */
+  COUPON_E_LOCKED = -11,      /**< another engine has the directory open */
+  COUPON_E_EXISTS = -12,      /**< the id is taken by a campaign with another description */
+  COUPON_E_STOCK_RANGE = -13, /**< stock above COUPON_STOCK_MAX */
+  COUPON_E_IN_CALLBACK = -14, /**< a call that waits, made inside one of the library's callbacks */
+  COUPON_E_READ_ONLY = -15,   /**< the engine was opened with `read_only` */
+  COUPON_E_ACCESS = -16,      /**< no permission, or the path is not a directory, or does not exist */
+  COUPON_E_THREAD = -17,      /**< the library's thread, or a kernel object it needs, was refused */
+  COUPON_E_LOG_FULL = -18     /**< the log has reached its last LSN, COUPON_LSN_MAX */
+};
+
+/** The constant's name, e.g. "COUPON_SOLD_OUT"; "COUPON_?" for a number that is none. Never NULL. */
+COUPON_API const char *coupon_status_name(coupon_status status);
+
+/** A short sentence in English for a human, without a full stop. Never NULL. */
+COUPON_API const char *coupon_strerror(coupon_status status);
+
+/** The version of the library that is linked, e.g. "0.1.0", which may differ from the header's. */
+COUPON_API const char *coupon_version(void);
+
+/* ------------------------------------------------------------------------------------------------
+ * Limits and time
+ * --------------------------------------------------------------------------------------------- */
+
+#define COUPON_STOCK_MAX (UINT64_C(1) << 40) /**< units of one campaign */
+#define COUPON_LSN_MAX (UINT64_C(1) << 48)   /**< bytes of one log */
+#define COUPON_NAME_MAX 255                  /**< bytes of a campaign's name, without the final zero */
+#define COUPON_CAMPAIGNS_MAX (UINT32_C(1) << 24)
+
+#define COUPON_POLL INT64_C(0)      /**< a deadline that has passed: answer at once */
+#define COUPON_FOREVER INT64_MAX    /**< a deadline that never passes */
+
+/** The deadline `timeout_ns` from now; negative timeouts count as 0. Never fails. */
+COUPON_API int64_t coupon_deadline_after(int64_t timeout_ns);
+
+/* ------------------------------------------------------------------------------------------------
+ * Engine
+ * --------------------------------------------------------------------------------------------- */
+
+/** Opaque. Made by coupon_open(), ended by coupon_close(), freed by coupon_destroy(). */
+typedef struct coupon_engine coupon_engine;
+
+/** When an answer counts as final. */
+enum {
+  COUPON_SYNC = 0,    /**< its record survives a power loss (fdatasync returned) */
+  COUPON_WRITTEN = 1, /**< its record survives the process (write returned), not a power loss */
+  COUPON_NONE = 2     /**< in memory only: no directory, no log; same decisions, numbers and times */
+};
+
+/** Levels for the log callback. */
+enum { COUPON_LOG_ERROR = 0, COUPON_LOG_WARNING = 1, COUPON_LOG_INFO = 2 };
+
+/**
+ * Memory for everything that grows with campaigns and tickets. `alloc` returns `size` zeroed bytes
+ * aligned to `alignment` (a power of two, at most 64), or NULL. `free` gets the same `size`. Both
+ * are called from any calling thread and must not call into the engine.
+ */
+struct coupon_allocator {
+  void *(*alloc)(void *context, size_t size, size_t alignment);
+  void (*free)(void *context, void *pointer, size_t size);
+  void *context;
+};
+
+/** Callbacks must not wait on the engine; those that would get COUPON_E_IN_CALLBACK. */
+struct coupon_callbacks {
+  /** A line for the operator's log. Any thread. */
+  void (*log)(void *context, int32_t level, const char *message);
+  /** The wall clock, UTC nanoseconds since 1970. Any thread, often; NULL: CLOCK_REALTIME. */
+  uint64_t (*clock)(void *context);
+  /** Recovery: `done` of `total` bytes of log read. The opening thread, before coupon_open() returns. */
+  void (*progress)(void *context, uint64_t done, uint64_t total);
+  /** Everything up to `durable_lsn` is final; or the engine stopped with `fault` (else COUPON_OK).
+   *  The commit thread (with COUPON_NONE: any caller's), once per group commit. Keep it short:
+   *  the next commit waits for it. */
+  void (*durable)(void *context, uint64_t durable_lsn, coupon_status fault);
+  void *context;
+};
+
+struct coupon_options {
+  size_t size;                 /**< sizeof(struct coupon_options) */
+  int32_t durability;          /**< COUPON_SYNC (default), COUPON_WRITTEN or COUPON_NONE */
+  int32_t read_only;           /**< 1: a snapshot of what is final now; takes no lock, writes nothing,
+                                    works beside the owner; issuing and creating answer COUPON_E_READ_ONLY */
+  uint64_t segment_size_bytes; /**< of a log file; 4 KiB … 4 GiB, a multiple of 4 KiB; 0: 64 MiB */
+  uint64_t log_buffer_bytes;   /**< between decision and write; 4 KiB … 1 GiB, a power of two; 0: 4 MiB */
+  uint64_t commit_delay_ns;    /**< let a group gather this long before it is written; at most 1 s; 0: none */
+  uint64_t max_memory_bytes;   /**< for campaigns, claims and tickets; beyond: COUPON_E_NOMEM; 0: no limit */
+  struct coupon_allocator allocator; /**< both functions or neither */
+  struct coupon_callbacks callbacks; /**< each may be NULL */
+};
+
+#define COUPON_OPTIONS_INIT \
+  { sizeof(struct coupon_options), COUPON_SYNC, 0, 0, 0, 0, 0, {NULL, NULL, NULL}, {NULL, NULL, NULL, NULL, NULL} }
+
+/** What coupon_open() found: filled on success and on failure. */
+struct coupon_report {
+  size_t size;             /**< sizeof(struct coupon_report) */
+  coupon_status status;    /**< what coupon_open() returned */
+  int32_t os_error;        /**< the errno behind it, or 0 */
+  uint64_t records;        /**< log records replayed */
+  uint64_t tickets;        /**< of which tickets */
+  uint64_t recovered_lsn;  /**< the end of what was kept */
+  uint64_t cut_bytes;      /**< bytes behind it that a crash left unfinished; they were never final */
+  uint64_t offset;         /**< where in `file` the damage, or the cut, begins */
+  char file[64];           /**< a file's name within the directory, or "" */
+  char message[192];       /**< one sentence: what, and what to do */
+};
+
+#define COUPON_REPORT_INIT { sizeof(struct coupon_report), 0, 0, 0, 0, 0, 0, 0, {0}, {0} }
+
+/**
+ * Opens an engine on `directory`, creating it (mode 0700) if it does not exist, or recovering what
+ * is there. With COUPON_NONE `directory` must be NULL.
+ *
+ * Blocks while it reads the log, about a second for 10 million tickets, and syncs: when it returns,
+ * everything it recovered is durable. `options` may be NULL for the defaults. `report` may be NULL.
+ * On success `*engine` is the caller's, to be ended by coupon_close() and coupon_destroy(); on
+ * failure it is NULL.
+ *
+ * @return COUPON_OK; COUPON_E_INVAL, COUPON_E_ACCESS, COUPON_E_LOCKED, COUPON_E_CORRUPT (with file and
+ * offset in the report), COUPON_E_VERSION, COUPON_E_IO, COUPON_E_NO_SPACE, COUPON_E_NOMEM, COUPON_E_THREAD.
+ * @since 0.1.0
+ */
+COUPON_API COUPON_MUST_CHECK coupon_status coupon_open(const char *directory, const struct coupon_options *options,
+                                                       coupon_engine **engine, struct coupon_report *report);
+
+/**
+ * Ends the calls in progress (those that wait for finality get it, those that wait for room get
+ * COUPON_E_CLOSED), writes and syncs what is left, and gives up the directory. Blocks until all of
+ * that is done. Later calls answer COUPON_E_CLOSED, this one too.
+ *
+ * @return COUPON_OK, or the fault (COUPON_E_FAILED) that kept some answers from becoming final; the
+ * engine is closed in either case. COUPON_E_IN_CALLBACK: nothing was done.
+ * @since 0.1.0
+ */
+COUPON_API coupon_status coupon_close(coupon_engine *engine);
+
+/**
+ * Frees the engine, closing it first if need be. No call on the engine may be in progress or follow.
+ * NULL is allowed and does nothing. @return COUPON_OK; COUPON_E_FORKED in a child of fork(), and
+ * COUPON_E_IN_CALLBACK in a callback, where nothing is freed. @since 0.1.0
+ */
+COUPON_API coupon_status coupon_destroy(coupon_engine *engine);
+
+struct coupon_stats {
+  size_t size;                /**< sizeof(struct coupon_stats) */
+  coupon_status failure;      /**< what stopped the engine, or COUPON_OK */
+  int32_t failure_os_error;   /**< the errno behind it, or 0 */
+  int32_t durability;
+  int32_t read_only;
+  uint64_t campaigns;
+  uint64_t tickets;           /**< numbered so far, over all campaigns */
+  uint64_t reserved_lsn;      /**< end of what callers have reserved */
+  uint64_t durable_lsn;       /**< end of what is final */
+  uint64_t commits;           /**< groups made final since opening */
+  uint64_t syncs;             /**< fdatasync calls since opening */
+  uint64_t bytes_written;     /**< to log files since opening */
+  uint64_t voids;             /**< reserved and given up slots since opening */
+  uint64_t segments;          /**< log files */
+  uint64_t life;              /**< how often the directory was opened for writing, this time included */
+  uint64_t memory_bytes;      /**< held now of what max_memory_bytes limits */
+  uint64_t time_ns;           /**< the last decision time */
+};
+
+#define COUPON_STATS_INIT { sizeof(struct coupon_stats), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+
+/** Numbers for an operator. Answers on a failed engine too. Never blocks; the fields are read one by
+ *  one, so they may be some calls apart. @return COUPON_OK. @since 0.1.0 */
+COUPON_API COUPON_MUST_CHECK coupon_status coupon_stats(coupon_engine *engine, struct coupon_stats *stats);
+
+/* ------------------------------------------------------------------------------------------------
+ * Campaigns
+ * --------------------------------------------------------------------------------------------- */
+
+struct coupon_campaign_spec {
+  size_t size;           /**< sizeof(struct coupon_campaign_spec) */
+  uint64_t id;           /**< any value */
+  uint64_t stock;        /**< units to give away, 0 … COUPON_STOCK_MAX */
+  uint64_t user_limit;   /**< tickets per user: 1, or 0 for no limit; more is COUPON_E_INVAL yet */
+  uint64_t opens_at_ns;  /**< first moment at which tickets are issued; 0: at once */
+  uint64_t closes_at_ns; /**< first moment at which none are issued any more, > opens_at_ns; 0: never */
+  const char *name;      /**< at most COUPON_NAME_MAX bytes, any but zero; NULL: "" */
+};
+
+#define COUPON_CAMPAIGN_SPEC_INIT { sizeof(struct coupon_campaign_spec), 0, 0, 1, 0, 0, NULL }
+
+/** A campaign's state. */
+enum { COUPON_STATE_SCHEDULED = 0, COUPON_STATE_OPEN = 1, COUPON_STATE_SOLD_OUT = 2, COUPON_STATE_CLOSED = 3 };
+
+struct coupon_campaign_info {
+  size_t size; /**< sizeof(struct coupon_campaign_info) */
+  uint64_t id;
+  uint64_t stock;
+  uint64_t issued;    /**< decided so far; issued + remaining = stock */
+  uint64_t remaining;
+  uint64_t user_limit;
+  uint64_t opens_at_ns;
+  uint64_t closes_at_ns;
+  uint64_t created_lsn; /**< the LSN on which its creation rests */
+  int32_t state;        /**< COUPON_STATE_…, at the decision time of this call */
+  uint32_t index;       /**< 0, 1, 2 … in order of creation */
+  char name[COUPON_NAME_MAX + 1];
+};
+
+#define COUPON_CAMPAIGN_INFO_INIT { sizeof(struct coupon_campaign_info), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, {0} }
+
+/**
+ * Creates a campaign, or finds that one with the same id and the same description exists, and waits
+ * until that is final or the deadline passes. Any stock creates at once: memory grows with tickets.
+ *
+ * @return COUPON_OK: it exists, and that is final; COUPON_NOT_FINAL: it exists, but the deadline has
+ * passed before that was final; COUPON_E_EXISTS: the id has another description; COUPON_E_STOCK_RANGE;
+ * COUPON_E_INVAL (limit, window, name); COUPON_E_NOMEM; COUPON_E_BUSY: no room in the log buffer by the
+ * deadline; COUPON_E_LOG_FULL; COUPON_E_READ_ONLY; COUPON_E_IN_CALLBACK unless the deadline is COUPON_POLL.
+ * @since 0.1.0
+ */
+COUPON_API COUPON_MUST_CHECK coupon_status coupon_create(coupon_engine *engine, const struct coupon_campaign_spec *spec,
+                                                         int64_t deadline);
+
+/** A campaign's numbers now. Decides. @return COUPON_OK, COUPON_NO_CAMPAIGN. @since 0.1.0 */
+COUPON_API COUPON_MUST_CHECK coupon_status coupon_info(coupon_engine *engine, uint64_t campaign,
+                                                       struct coupon_campaign_info *info);
+
+/**
+ * The campaigns in order of creation, a page at a time: fills `infos` (an array of `capacity`
+ * elements of `element_size` bytes, which stands in for their `size`) from index `from`, and sets
+ * `*count`. A page of fewer than `capacity` is the last. Decides. @return COUPON_OK. @since 0.1.0
+ */
+COUPON_API COUPON_MUST_CHECK coupon_status coupon_list(coupon_engine *engine, uint64_t from,
+                                                       struct coupon_campaign_info *infos, size_t element_size,
+                                                       size_t capacity, size_t *count);
+
+/* ------------------------------------------------------------------------------------------------
+ * Issuing
+ * --------------------------------------------------------------------------------------------- */
+
+enum {
+  COUPON_TICKET_FINAL = 1 /**< in `flags`: the answer is durable as the engine's durability has it */
+};
+
+/** An answer in full. With a refusal, only campaign, user, lsn, time_ns and flags mean something. */
+struct coupon_ticket {
+  size_t size;       /**< sizeof(struct coupon_ticket) */
+  uint64_t campaign; /**< id */
+  uint64_t user;
+  uint64_t number;   /**< 1, 2, 3 … in the campaign; 0: not known before the log's order is (see coupon_wait) */
+  uint64_t lsn;      /**< the answer is final when this is durable */
+  uint64_t time_ns;  /**< of issue, or of the refusal; times of issue never fall along the numbers */
+  uint32_t flags;    /**< COUPON_TICKET_FINAL */
+  int32_t answer;    /**< what the call answered: COUPON_ISSUED, COUPON_SOLD_OUT … */
+};
+
+#define COUPON_TICKET_INIT { sizeof(struct coupon_ticket), 0, 0, 0, 0, 0, 0, 0 }
+
+/**
+ * "One of these, for me": decides, never waits for the disk.
+ *
+ * The answer is linearizable. It is final when `ticket->lsn` is durable: coupon_wait(), the `durable`
+ * callback, coupon_eventfd() or coupon_durable_lsn() tell. In every state of the campaign, a user who
+ * holds the limit is told COUPON_ALREADY_ISSUED, with the original ticket; only then come
+ * COUPON_NOT_OPEN, COUPON_ENDED and COUPON_SOLD_OUT. A refused user may ask again.
+ *
+ * Costs a few shared atomic operations; a refusal after selling out only reads. No unit is ever
+ * held back by a request that fails.
+ *
+ * @return COUPON_ISSUED, COUPON_ALREADY_ISSUED, COUPON_SOLD_OUT, COUPON_NOT_OPEN, COUPON_ENDED, COUPON_NO_CAMPAIGN;
+ * COUPON_E_NOMEM, COUPON_E_BUSY, COUPON_E_LOG_FULL (nothing was changed, ask again); COUPON_E_READ_ONLY.
+ * @since 0.1.0
+ */
+COUPON_API COUPON_MUST_CHECK coupon_status coupon_try_issue(coupon_engine *engine, uint64_t campaign, uint64_t user,
+                                                            struct coupon_ticket *ticket);
+
+/**
+ * As coupon_try_issue(), and waits until the answer is final or the deadline passes: the flag
+ * COUPON_TICKET_FINAL tells which. Also waits, up to the deadline, for room in a full log buffer.
+ *
+ * @return the answers and faults of coupon_try_issue(); COUPON_E_FAILED: the engine stopped while the
+ * answer was not final, so its fate is known only after reopening; COUPON_E_IN_CALLBACK.
+ * @since 0.1.0
+ */
+COUPON_API COUPON_MUST_CHECK coupon_status coupon_issue(coupon_engine *engine, uint64_t campaign, uint64_t user,
+                                                        int64_t deadline, struct coupon_ticket *ticket);
+
+/**
+ * Waits until the answer in `ticket` (as an earlier call filled it) is final or the deadline passes,
+ * and completes it: the number, and the flag. With COUPON_POLL it only looks.
+ *
+ * @return COUPON_OK: final; COUPON_NOT_FINAL; COUPON_E_IN_CALLBACK unless the deadline is COUPON_POLL;
+ * COUPON_E_INVAL: no such position in this log. @since 0.1.0
+ */
+COUPON_API COUPON_MUST_CHECK coupon_status coupon_wait(coupon_engine *engine, struct coupon_ticket *ticket,
+                                                       int64_t deadline);
+
+/** The end of what is final. Never blocks. @return COUPON_OK. @since 0.1.0 */
+COUPON_API COUPON_MUST_CHECK coupon_status coupon_durable_lsn(coupon_engine *engine, uint64_t *lsn);
+
+/**
+ * An eventfd (non-blocking, close-on-exec) that becomes readable each time the durable LSN rises, and
+ * when the engine fails or closes. It belongs to the engine: read it, do not close it. Made at
+ * the first call. @return COUPON_OK, COUPON_E_THREAD: no descriptor to be had. @since 0.1.0
+ */
+COUPON_API COUPON_MUST_CHECK coupon_status coupon_eventfd(coupon_engine *engine, int *fd);
+
+/* ------------------------------------------------------------------------------------------------
+ * Reading
+ * --------------------------------------------------------------------------------------------- */
+
+/**
+ * The user's ticket (the first one, where there is no limit), and in `*count`, which may be NULL, how
+ * many the user holds. With a limit the answer is linearizable and waits for a concurrent request of
+ * this user only; without one it tells of the tickets that have their number, which all final ones have.
+ * @return COUPON_OK, COUPON_NOT_FOUND, COUPON_NO_CAMPAIGN. @since 0.1.0
+ */
+COUPON_API COUPON_MUST_CHECK coupon_status coupon_lookup(coupon_engine *engine, uint64_t campaign, uint64_t user,
+                                                         struct coupon_ticket *ticket, uint64_t *count);
+
+/**
+ * A campaign's tickets in order of their numbers, a page at a time: fills `tickets` (an array of
+ * `capacity` elements of `element_size` bytes, which stands in for their `size`) from number `from` on
+ * (0 counts as 1), and sets `*count`. A page of fewer than `capacity` ends at the newest that has its
+ * number. Decides. @return COUPON_OK, COUPON_NO_CAMPAIGN. @since 0.1.0
+ */
+COUPON_API COUPON_MUST_CHECK coupon_status coupon_tickets(coupon_engine *engine, uint64_t campaign, uint64_t from,
+                                                          struct coupon_ticket *tickets, size_t element_size,
+                                                          size_t capacity, size_t *count);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* COUPON_COUPON_H */
