@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/io.h"
+
+#include <errno.h>
+
+int64_t cpn_io_read_all(const struct cpn_io *io, int file, uint64_t offset, void *to, size_t size) {
+  size_t done = 0;
+  while (done < size) {
+    int64_t got = io->read(io->context, file, offset + done, (char *)to + done, size - done);
+    if (got == -EINTR) continue;
+    if (got < 0) return got;
+    if (got == 0) break;
+    done += (size_t)got;
+  }
+  return (int64_t)done;
+}
+
+int cpn_io_write_all(const struct cpn_io *io, int file, uint64_t offset, const void *from, size_t size) {
+  size_t done = 0;
+  while (done < size) {
+    int64_t put = io->write(io->context, file, offset + done, (const char *)from + done, size - done);
+    if (put == -EINTR) continue;
+    if (put < 0) return (int)put;
+    if (put == 0) return -EIO;
+    done += (size_t)put;
+  }
+  return 0;
+}
+
+int cpn_io_write_zeros(const struct cpn_io *io, int file, uint64_t from, uint64_t to) {
+  /* A piece that fits the processor's cache: larger ones only evict. */
+  static const unsigned char zeros[256 * 1024];
+  while (from < to) {
+    size_t size = (size_t)cpn_min_u64(to - from, sizeof zeros);
+    int error = cpn_io_write_all(io, file, from, zeros, size);
+    if (error < 0) return error;
+    from += size;
+  }
+  return 0;
+}

@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Files, the only way to them. Everything the library does to a file system goes through `struct cpn_io`,
+ * so that a test can put a disk behind it that tears, forgets, fails or fills up.
+ *
+ * The operations are raw: each returns what the system call said (a count or handle >= 0, or -errno) and
+ * tries nothing again. What is tried again (a short or interrupted read or write, never a sync) is decided
+ * once, in cpn_io_read_all() and cpn_io_write_all().
+ */
+#ifndef CPN_BASE_IO_H
+#define CPN_BASE_IO_H
+
+#include "base/defs.h"
+
+#define CPN_IO_NAME_MAX 64
+
+enum cpn_io_mode {
+  CPN_IO_READ,       /* must exist */
+  CPN_IO_WRITE,      /* read and write, must exist */
+  CPN_IO_CREATE,     /* read and write, must not exist; mode 0600 whatever the umask */
+};
+
+typedef void cpn_io_list_fn(void *context, const char *name);
+
+struct cpn_io {
+  void *context;
+  /* A handle for a directory; `create` makes the last component, mode 0700 whatever the umask, and
+   * syncs the parent. */
+  int (*open_directory)(void *context, const char *path, bool create);
+  /* Takes the directory's lock, a lock on the file `name` that dies with the process and is not inherited by
+   * its children. Returns a file handle; -EAGAIN if any other engine, in this process or another, has it. */
+  int (*lock)(void *context, int directory, const char *name);
+  /* 1: somebody holds that lock; 0: nobody. */
+  int (*is_locked)(void *context, int directory, const char *name);
+  int (*list)(void *context, int directory, cpn_io_list_fn *each, void *each_context);
+  int (*open)(void *context, int directory, const char *name, enum cpn_io_mode mode);
+  int (*size)(void *context, int file, uint64_t *size);
+  int64_t (*read)(void *context, int file, uint64_t offset, void *to, size_t size);
+  int64_t (*write)(void *context, int file, uint64_t offset, const void *from, size_t size);
+  int (*sync)(void *context, int file);
+  int (*rename)(void *context, int directory, const char *from, const char *to);
+  int (*remove)(void *context, int directory, const char *name);
+  int (*sync_directory)(void *context, int directory);
+  int (*close)(void *context, int handle);      /* of a file or a directory */
+  int (*unlock)(void *context, int directory, int file); /* gives the lock up and closes its file */
+};
+
+/* The real one. */
+extern const struct cpn_io cpn_io_posix;
+
+/* Reads until `size` bytes are there or the file ends; returns the number, or -errno. */
+CPN_MUST_CHECK int64_t cpn_io_read_all(const struct cpn_io *io, int file, uint64_t offset, void *to, size_t size);
+
+/* Writes all of it, or returns -errno. A disk that takes nothing and reports nothing is EIO. */
+CPN_MUST_CHECK int cpn_io_write_all(const struct cpn_io *io, int file, uint64_t offset, const void *from, size_t size);
+
+/* Fills [from, to) with zeros. */
+CPN_MUST_CHECK int cpn_io_write_zeros(const struct cpn_io *io, int file, uint64_t from, uint64_t to);
+
+#endif

@@ -1,0 +1,267 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The file system of the operating system, behind `struct cpn_io`. All descriptors are close-on-exec.
+ *
+ * The lock. It must die with its process, refuse a second engine in the same process too, and not live on in
+ * a child of fork(). flock() and open-file-description locks fail the third, POSIX record locks the second; so it is a
+ * record lock plus a list of the directories that this process has open. A record lock also goes when *any*
+ * descriptor of its file is closed in the process: hence nobody opens that file without asking the list first.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/io.h"
+
+static int result(int returned) { return returned < 0 ? -errno : returned; }
+
+/* --- directories ------------------------------------------------------------------------------ */
+
+/* The entry of a new directory is durable only when its parent is synced. */
+static int sync_parent(int directory) {
+  int parent = openat(directory, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (parent < 0) return -errno;
+  int error = result(fsync(parent));
+  (void)close(parent);
+  return error;
+}
+
+static int posix_open_directory(void *context, const char *path, bool create) {
+  (void)context;
+  bool made = false;
+  if (create) {
+    made = mkdir(path, 0700) == 0;
+    if (!made && errno != EEXIST) return -errno;
+  }
+  int directory = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (directory < 0) return -errno;
+  int error = 0;
+  if (made) {
+    error = result(fchmod(directory, 0700)); /* the umask may have taken bits away */
+    if (error == 0) error = sync_parent(directory);
+  }
+  if (error < 0) {
+    (void)close(directory);
+    return error;
+  }
+  return directory;
+}
+
+static int posix_list(void *context, int directory, cpn_io_list_fn *each, void *each_context) {
+  (void)context;
+  int copy = openat(directory, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC); /* closedir() closes it */
+  if (copy < 0) return -errno;
+  DIR *stream = fdopendir(copy);
+  if (stream == NULL) {
+    int error = -errno;
+    (void)close(copy);
+    return error;
+  }
+  errno = 0;
+  for (struct dirent *entry; (entry = readdir(stream)) != NULL; errno = 0) {
+    if (entry->d_name[0] != '.') each(each_context, entry->d_name);
+  }
+  int error = -errno;
+  (void)closedir(stream);
+  return error;
+}
+
+static int posix_sync_directory(void *context, int directory) {
+  (void)context;
+  return result(fsync(directory));
+}
+
+static int posix_rename(void *context, int directory, const char *from, const char *to) {
+  (void)context;
+  return result(renameat(directory, from, directory, to));
+}
+
+static int posix_remove(void *context, int directory, const char *name) {
+  (void)context;
+  return result(unlinkat(directory, name, 0));
+}
+
+/* --- files ------------------------------------------------------------------------------------ */
+
+static int posix_open(void *context, int directory, const char *name, enum cpn_io_mode mode) {
+  (void)context;
+  int flags = O_CLOEXEC | O_NOFOLLOW;
+  if (mode == CPN_IO_READ) return result(openat(directory, name, flags | O_RDONLY));
+  if (mode == CPN_IO_WRITE) return result(openat(directory, name, flags | O_RDWR));
+  int file = openat(directory, name, flags | O_RDWR | O_CREAT | O_EXCL, 0600);
+  if (file < 0) return -errno;
+  if (fchmod(file, 0600) < 0) {
+    int error = -errno;
+    (void)close(file);
+    return error;
+  }
+  return file;
+}
+
+static int posix_size(void *context, int file, uint64_t *size) {
+  (void)context;
+  struct stat status;
+  if (fstat(file, &status) < 0) return -errno;
+  if (!S_ISREG(status.st_mode)) return -EINVAL;
+  *size = (uint64_t)status.st_size;
+  return 0;
+}
+
+static int64_t posix_read(void *context, int file, uint64_t offset, void *to, size_t size) {
+  (void)context;
+  ssize_t got = pread(file, to, size, (off_t)offset);
+  return got < 0 ? -errno : got;
+}
+
+static int64_t posix_write(void *context, int file, uint64_t offset, const void *from, size_t size) {
+  (void)context;
+  ssize_t put = pwrite(file, from, size, (off_t)offset);
+  return put < 0 ? -errno : put;
+}
+
+static int posix_sync(void *context, int file) {
+  (void)context;
+  return result(fdatasync(file));
+}
+
+static int posix_close(void *context, int handle) {
+  (void)context;
+  return result(close(handle));
+}
+
+/* --- the lock --------------------------------------------------------------------------------- */
+
+struct held {
+  struct held *next;
+  dev_t device;
+  ino_t inode;
+};
+
+/* Who is changing the list: a process id and, in the lowest bit, "now". A child of fork() finds its parent's id there and
+ * takes over, even if a thread of the parent was inside: that thread does not exist in the child. */
+static _Atomic uint64_t list_guard;
+static struct held *list_head;
+
+static void list_lock(void) {
+  const uint64_t mine = (uint64_t)(uint32_t)getpid() << 1;
+  uint64_t seen = atomic_load_explicit(&list_guard, memory_order_relaxed);
+  for (;;) {
+    bool inherited = (seen & ~UINT64_C(1)) != mine;
+    if (!inherited && (seen & 1) != 0) {
+      (void)sched_yield(); /* another thread changes the list, for the time of one system call */
+      seen = atomic_load_explicit(&list_guard, memory_order_relaxed);
+      continue;
+    }
+    /* acquire: pairs with list_unlock(). Retry: another thread got it. */
+    if (atomic_compare_exchange_weak_explicit(&list_guard, &seen, mine | 1, memory_order_acquire,
+                                              memory_order_relaxed)) {
+      if (inherited) list_head = NULL; /* the parent's engines are not ours; its memory is lost, a few bytes */
+      return;
+    }
+  }
+}
+
+static void list_unlock(void) {
+  /* release: the list before the guard. */
+  atomic_fetch_and_explicit(&list_guard, ~UINT64_C(1), memory_order_release);
+}
+
+static struct held **list_find(const struct stat *directory) {
+  struct held **at = &list_head;
+  while (*at != NULL && ((*at)->device != directory->st_dev || (*at)->inode != directory->st_ino)) at = &(*at)->next;
+  return at;
+}
+
+/* With the list locked. */
+static int lock_file(int directory, const char *name) {
+  int file = openat(directory, name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+  if (file < 0) return -errno;
+  struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 0, .l_len = 1};
+  int error = fchmod(file, 0600) < 0 || fcntl(file, F_SETLK, &whole) < 0 ? -errno : 0;
+  if (error < 0) {
+    (void)close(file);
+    return error == -EACCES ? -EAGAIN : error; /* POSIX allows either for "held by another" */
+  }
+  return file;
+}
+
+static int posix_lock(void *context, int directory, const char *name) {
+  (void)context;
+  struct stat status;
+  if (fstat(directory, &status) < 0) return -errno;
+  struct held *entry = malloc(sizeof *entry);
+  if (entry == NULL) return -ENOMEM;
+  *entry = (struct held){.device = status.st_dev, .inode = status.st_ino};
+
+  list_lock();
+  int file = *list_find(&status) != NULL ? -EAGAIN : lock_file(directory, name);
+  if (file >= 0) {
+    entry->next = list_head;
+    list_head = entry;
+  }
+  list_unlock();
+  if (file < 0) free(entry);
+  return file;
+}
+
+static int posix_unlock(void *context, int directory, int file) {
+  (void)context;
+  struct stat status;
+  struct held *entry = NULL;
+  int error = result(fstat(directory, &status));
+  list_lock();
+  if (error == 0) {
+    struct held **at = list_find(&status);
+    entry = *at;
+    if (entry != NULL) *at = entry->next;
+  }
+  (void)close(file); /* with it the record lock goes */
+  list_unlock();
+  free(entry);
+  return error;
+}
+
+static int posix_is_locked(void *context, int directory, const char *name) {
+  (void)context;
+  struct stat status;
+  if (fstat(directory, &status) < 0) return -errno;
+  list_lock();
+  int answer = *list_find(&status) != NULL;
+  if (!answer) {
+    int file = openat(directory, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    if (file >= 0) {
+      struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 0, .l_len = 1};
+      answer = fcntl(file, F_GETLK, &whole) < 0 ? -errno : whole.l_type != F_UNLCK;
+      (void)close(file);
+    } else if (errno != ENOENT) {
+      answer = -errno;
+    }
+  }
+  list_unlock();
+  return answer;
+}
+
+const struct cpn_io cpn_io_posix = {
+    .context = NULL,
+    .open_directory = posix_open_directory,
+    .lock = posix_lock,
+    .is_locked = posix_is_locked,
+    .list = posix_list,
+    .open = posix_open,
+    .size = posix_size,
+    .read = posix_read,
+    .write = posix_write,
+    .sync = posix_sync,
+    .rename = posix_rename,
+    .remove = posix_remove,
+    .sync_directory = posix_sync_directory,
+    .close = posix_close,
+    .unlock = posix_unlock,
+};

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Read-copy-update, from liburcu in its "bp" flavour: the one in which no thread has to register, which
+ * a library in somebody else's process needs. Its functions are called, not inlined, as the header asks of
+ * programs that are not under its licence.
+ *
+ * Guarantee: cpn_rcu_synchronize() returns only after every read-side critical section that had begun
+ * before it has ended. A reader must not wait for whoever synchronizes.
+ *
+ * Race detectors cannot see into the library, so under TSan the same edges are stated once more.
+ */
+#ifndef CPN_BASE_RCU_H
+#define CPN_BASE_RCU_H
+
+#define URCU_API_MAP
+#include <urcu/urcu-bp.h>
+
+#if defined(__SANITIZE_THREAD__)
+#define CPN_TSAN 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define CPN_TSAN 1
+#endif
+#endif
+
+#ifdef CPN_TSAN
+void __tsan_acquire(void *address);
+void __tsan_release(void *address);
+extern char cpn_rcu_edge;
+#define CPN_RCU_EDGE_RELEASE() __tsan_release(&cpn_rcu_edge)
+#define CPN_RCU_EDGE_ACQUIRE() __tsan_acquire(&cpn_rcu_edge)
+#else
+#define CPN_RCU_EDGE_RELEASE() ((void)0)
+#define CPN_RCU_EDGE_ACQUIRE() ((void)0)
+#endif
+
+static inline void cpn_rcu_read_lock(void) { urcu_bp_read_lock(); }
+
+static inline void cpn_rcu_read_unlock(void) {
+  CPN_RCU_EDGE_RELEASE();
+  urcu_bp_read_unlock();
+}
+
+static inline void cpn_rcu_synchronize(void) {
+  urcu_bp_synchronize_rcu();
+  CPN_RCU_EDGE_ACQUIRE();
+}
+
+#endif

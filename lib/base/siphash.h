@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * SipHash-1-3 of one 64-bit word: a keyed hash, so that nobody who lacks the key can choose users that
+ * collide. Source of the algorithm: J.-P. Aumasson and D. J. Bernstein, "SipHash: a fast short-input
+ * PRF", 2012. One compression and three finalization rounds, as hash tables of several languages use it.
+ */
+#ifndef CPN_BASE_SIPHASH_H
+#define CPN_BASE_SIPHASH_H
+
+#include <stdint.h>
+
+struct cpn_siphash_key {
+  uint64_t k0, k1;
+};
+
+static inline uint64_t cpn_siphash_rotate(uint64_t x, int bits) { return x << bits | x >> (64 - bits); }
+
+static inline void cpn_siphash_round(uint64_t v[4]) {
+  v[0] += v[1];
+  v[1] = cpn_siphash_rotate(v[1], 13) ^ v[0];
+  v[0] = cpn_siphash_rotate(v[0], 32);
+  v[2] += v[3];
+  v[3] = cpn_siphash_rotate(v[3], 16) ^ v[2];
+  v[0] += v[3];
+  v[3] = cpn_siphash_rotate(v[3], 21) ^ v[0];
+  v[2] += v[1];
+  v[1] = cpn_siphash_rotate(v[1], 17) ^ v[2];
+  v[2] = cpn_siphash_rotate(v[2], 32);
+}
+
+/* The hash of the 8 bytes of `word`, little-endian. */
+static inline uint64_t cpn_siphash_u64(const struct cpn_siphash_key *key, uint64_t word) {
+  uint64_t v[4] = {key->k0 ^ UINT64_C(0x736f6d6570736575), key->k1 ^ UINT64_C(0x646f72616e646f6d),
+                   key->k0 ^ UINT64_C(0x6c7967656e657261), key->k1 ^ UINT64_C(0x7465646279746573)};
+  v[3] ^= word;
+  cpn_siphash_round(v);
+  v[0] ^= word;
+  /* The last block holds the length, 8, in its highest byte, and no further bytes. */
+  const uint64_t last = UINT64_C(8) << 56;
+  v[3] ^= last;
+  cpn_siphash_round(v);
+  v[0] ^= last;
+  v[2] ^= 0xff;
+  for (int i = 0; i < 3; i++) cpn_siphash_round(v);
+  return v[0] ^ v[1] ^ v[2] ^ v[3];
+}
+
+#endif

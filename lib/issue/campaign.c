@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "issue/campaign.h"
+
+#include <string.h>
+
+static size_t size_bytes(const struct cpn_campaign_spec *spec) {
+  return sizeof(struct cpn_campaign) + spec->name_length + 1;
+}
+
+struct cpn_campaign *cpn_campaign_create(struct cpn_memory *memory, const struct cpn_siphash_key *key,
+                                         const struct cpn_campaign_spec *spec, uint32_t index) {
+  struct cpn_campaign *campaign = cpn_memory_alloc(memory, size_bytes(spec));
+  if (campaign == NULL) return NULL;
+  char *name = (char *)(campaign + 1);
+  if (spec->name_length > 0) memcpy(name, spec->name, spec->name_length);
+  campaign->spec = *spec;
+  campaign->spec.name = name;
+  campaign->index = index;
+  cpn_stock_init(&campaign->stock, spec->stock, spec->opens_at_ns != 0 ? CPN_STOCK_SCHEDULED : CPN_STOCK_OPEN);
+  cpn_tickets_init(&campaign->tickets, spec->stock);
+  cpn_claim_set_init(&campaign->claims, memory, key, spec->stock);
+  return campaign;
+}
+
+void cpn_campaign_destroy(struct cpn_memory *memory, struct cpn_campaign *campaign) {
+  cpn_claim_set_fini(&campaign->claims);
+  cpn_tickets_fini(&campaign->tickets, memory);
+  cpn_memory_free(memory, campaign, size_bytes(&campaign->spec));
+}
+
+bool cpn_campaign_spec_equal(const struct cpn_campaign_spec *a, const struct cpn_campaign_spec *b) {
+  return a->id == b->id && a->stock == b->stock && a->user_limit == b->user_limit &&
+         a->opens_at_ns == b->opens_at_ns && a->closes_at_ns == b->closes_at_ns && a->name_length == b->name_length &&
+         (a->name_length == 0 || memcmp(a->name, b->name, a->name_length) == 0);
+}

@@ -1,0 +1,324 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "log/reader.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* How much of a segment is in memory at once. Holds the largest frame. */
+#define WINDOW_SIZE ((size_t)4 * 1024 * 1024)
+_Static_assert(WINDOW_SIZE >= CPN_FRAME_PAYLOAD_MAX + 2 * CPN_BLOCK_SIZE, "a frame fits");
+
+static bool block_is_zero(const unsigned char *block, size_t size) {
+  static const unsigned char zeros[CPN_BLOCK_SIZE];
+  return memcmp(block, zeros, size) == 0;
+}
+
+/* --- a segment through a window ------------------------------------------------------------------ */
+
+struct segment {
+  const struct cpn_io *io;
+  char name[CPN_SEGMENT_NAME_SIZE];
+  int file;
+  uint64_t number;
+  uint64_t size;
+  struct cpn_segment_header header;
+  unsigned char *window;
+  uint64_t window_from;
+  size_t window_length;
+  int64_t error; /* of the last read: -errno, or 0 */
+};
+
+/* `size` bytes at `offset`, valid until the next call; NULL: the file ends before (error 0), or cannot be read. */
+static const unsigned char *segment_at(struct segment *segment, uint64_t offset, size_t size) {
+  if (offset > segment->size || size > segment->size - offset) return NULL;
+  bool inside = offset >= segment->window_from && offset + size <= segment->window_from + segment->window_length;
+  if (!inside) {
+    size_t want = (size_t)cpn_min_u64(WINDOW_SIZE, segment->size - offset);
+    int64_t got = cpn_io_read_all(segment->io, segment->file, offset, segment->window, want);
+    segment->window_from = offset;
+    segment->window_length = got < 0 ? 0 : (size_t)got;
+    if (got < 0) segment->error = got;
+    if (segment->window_length < size) return NULL;
+  }
+  return segment->window + (offset - segment->window_from);
+}
+
+static void segment_close(struct segment *segment) {
+  if (segment->file >= 0) (void)segment->io->close(segment->io->context, segment->file);
+  segment->file = -1;
+}
+
+/* Opens segment `number` and checks its header; the window's memory is the caller's. */
+static coupon_status segment_open(struct segment *segment, const struct cpn_reader *reader, uint64_t number,
+                                  unsigned char *window, struct cpn_fault *fault) {
+  const struct cpn_io *io = reader->io;
+  *segment = (struct segment){.io = io, .number = number, .window = window};
+  cpn_segment_name(number, segment->name);
+  segment->file = io->open(io->context, reader->directory, segment->name, CPN_IO_READ);
+  if (segment->file == -ENOENT)
+    return cpn_fault_set(fault, COUPON_E_CORRUPT, segment->name, 0,
+                         "a log segment is missing; restore the directory from a copy");
+  if (segment->file < 0) return cpn_fault_from_io(fault, segment->file, segment->name, "cannot open a log segment");
+  int error = io->size(io->context, segment->file, &segment->size);
+  if (error < 0) return cpn_fault_from_io(fault, error, segment->name, "cannot read a log segment");
+
+  const unsigned char *block = segment_at(segment, 0, CPN_BLOCK_SIZE);
+  if (block == NULL && segment->error < 0)
+    return cpn_fault_from_io(fault, segment->error, segment->name, "cannot read a log segment");
+  enum cpn_decoded decoded =
+      block == NULL ? CPN_DECODED_NOT
+                    : cpn_segment_header_decode(&segment->header, reader->manifest.identity, number, block);
+  if (decoded == CPN_DECODED_NEWER)
+    return cpn_fault_set(fault, COUPON_E_VERSION, segment->name, 0,
+                         "the log segment has a newer version; use a newer libcoupon");
+  if (decoded != CPN_DECODED_OK)
+    return cpn_fault_set(fault, COUPON_E_CORRUPT, segment->name, 0,
+                         "the segment's header is damaged, or the file is another's; restore it from a copy");
+  /* The whole file was synced before it got its name: no crash shortens it. */
+  if (segment->size < segment->header.segment_size)
+    return cpn_fault_set(fault, COUPON_E_CORRUPT, segment->name, segment->size,
+                         "the segment is shorter than it was made; restore it from a copy");
+  segment->size = segment->header.segment_size;
+  return COUPON_OK;
+}
+
+/* --- the manifest -------------------------------------------------------------------------------- */
+
+struct numbers {
+  uint64_t last, count;
+};
+
+static void collect_number(void *context, const char *name) {
+  struct numbers *numbers = context;
+  uint64_t number = cpn_segment_number(name);
+  if (number == 0) return;
+  if (number > numbers->last) numbers->last = number;
+  numbers->count++;
+}
+
+/* Whether segment 1 is there and holds anything but its header. 1, 0 or -errno. */
+static int64_t first_segment_is_used(const struct cpn_io *io, int directory) {
+  char name[CPN_SEGMENT_NAME_SIZE];
+  cpn_segment_name(1, name);
+  int file = io->open(io->context, directory, name, CPN_IO_READ);
+  if (file < 0) return file;
+  int64_t answer = 0;
+  for (uint64_t at = CPN_BLOCK_SIZE; answer == 0; at += CPN_BLOCK_SIZE) {
+    unsigned char block[CPN_BLOCK_SIZE] = {0};
+    int64_t got = cpn_io_read_all(io, file, at, block, sizeof block);
+    if (got == 0) break;
+    answer = got < 0 ? got : !block_is_zero(block, (size_t)got);
+  }
+  (void)io->close(io->context, file);
+  return answer;
+}
+
+/* No manifest: nothing of ours, or an unfinished creation, or damage. */
+static coupon_status without_manifest(const struct cpn_io *io, int directory, struct cpn_fault *fault) {
+  struct numbers numbers = {0};
+  int error = io->list(io->context, directory, collect_number, &numbers);
+  if (error < 0) return cpn_fault_from_io(fault, error, "", "cannot list the directory");
+  /* An empty first segment is what a crash during creation leaves. */
+  int64_t used = numbers.count == 0 ? 0 : numbers.last > 1 ? 1 : first_segment_is_used(io, directory);
+  if (used < 0) return cpn_fault_from_io(fault, used, "", "cannot read a log segment");
+  if (used > 0)
+    return cpn_fault_set(fault, COUPON_E_CORRUPT, CPN_MANIFEST_NAME, 0,
+                         "the manifest is missing beside log segments; restore it from a copy");
+  return cpn_fault_set(fault, COUPON_E_ACCESS, "", 0, "not a libcoupon directory");
+}
+
+coupon_status cpn_reader_manifest(const struct cpn_io *io, int directory, struct cpn_manifest *manifest,
+                                  struct cpn_fault *fault) {
+  int file = io->open(io->context, directory, CPN_MANIFEST_NAME, CPN_IO_READ);
+  if (file == -ENOENT) return without_manifest(io, directory, fault);
+  if (file < 0) return cpn_fault_from_io(fault, file, CPN_MANIFEST_NAME, "cannot open the manifest");
+  unsigned char block[CPN_BLOCK_SIZE];
+  int64_t got = cpn_io_read_all(io, file, 0, block, sizeof block);
+  (void)io->close(io->context, file);
+  if (got < 0) return cpn_fault_from_io(fault, got, CPN_MANIFEST_NAME, "cannot read the manifest");
+  enum cpn_decoded decoded =
+      got == (int64_t)sizeof block ? cpn_manifest_decode(manifest, block) : CPN_DECODED_NOT;
+  if (decoded == CPN_DECODED_NEWER)
+    return cpn_fault_set(fault, COUPON_E_VERSION, CPN_MANIFEST_NAME, 0,
+                         "the directory has a newer version; use a newer libcoupon");
+  if (decoded != CPN_DECODED_OK)
+    return cpn_fault_set(fault, COUPON_E_CORRUPT, CPN_MANIFEST_NAME, 0,
+                         "the manifest is damaged; restore it from a copy");
+  return COUPON_OK;
+}
+
+/* --- frames -------------------------------------------------------------------------------------- */
+
+enum next { NEXT_FRAME, NEXT_NOTHING, NEXT_FAULT };
+
+static coupon_status damaged(struct cpn_fault *fault, const struct segment *segment, uint64_t offset,
+                             const char *message) {
+  return cpn_fault_set(fault, COUPON_E_CORRUPT, segment->name, offset, message);
+}
+
+/* The frame at the reader's position, if a valid one follows there. */
+static enum next next_frame(struct cpn_reader *reader, struct segment *segment, struct cpn_frame *frame,
+                            const unsigned char **bytes, struct cpn_fault *fault) {
+  const uint64_t offset = reader->offset;
+  const unsigned char *header = segment_at(segment, offset, CPN_FRAME_HEADER_SIZE);
+  if (header == NULL) return NEXT_NOTHING;
+  switch (cpn_frame_decode(frame, reader->manifest.identity, segment->number, offset, header)) {
+    case CPN_DECODED_OK:
+      break;
+    case CPN_DECODED_DAMAGED:
+    case CPN_DECODED_NEWER:
+      (void)damaged(fault, segment, offset, "a frame header makes no sense; restore the segment from a copy");
+      return NEXT_FAULT;
+    case CPN_DECODED_NOT:
+      return NEXT_NOTHING;
+  }
+  bool next_life = frame->life == reader->life + 1;
+  if (frame->first_lsn != reader->lsn || !(next_life || frame->life == reader->life)) return NEXT_NOTHING;
+  if (frame->version != CPN_FORMAT_VERSION || frame->encoding != CPN_ENCODING_PLAIN) {
+    (void)cpn_fault_set(fault, COUPON_E_VERSION, segment->name, offset,
+                        "a frame has a newer version; use a newer libcoupon");
+    return NEXT_FAULT;
+  }
+  if (frame->payload_bytes > CPN_FRAME_PAYLOAD_MAX) {
+    (void)damaged(fault, segment, offset, "a frame is longer than any can be; restore the segment from a copy");
+    return NEXT_FAULT;
+  }
+  *bytes = segment_at(segment, offset, (size_t)cpn_frame_size(frame->payload_bytes));
+  if (*bytes == NULL || !cpn_frame_body_valid(frame, *bytes)) return NEXT_NOTHING;
+  return NEXT_FRAME;
+}
+
+/* LIFE stands first in the first frame of a life, and nowhere else. */
+static bool life_rule_holds(const struct cpn_reader *reader, const struct cpn_frame *frame,
+                            const struct cpn_record *record, bool first) {
+  bool begins = first && frame->life == reader->life + 1;
+  if (record->type != CPN_RECORD_LIFE) return !begins;
+  return begins && record->life == frame->life && record->began_lsn == frame->first_lsn;
+}
+
+static coupon_status visit_records(struct cpn_reader *reader, const struct segment *segment,
+                                   const struct cpn_frame *frame, const unsigned char *payload,
+                                   struct cpn_fault *fault) {
+  for (size_t at = 0; at < frame->payload_bytes;) {
+    struct cpn_record record;
+    size_t length = 0;
+    enum cpn_decoded decoded = cpn_record_decode(&record, payload + at, frame->payload_bytes - at, &length);
+    if (decoded == CPN_DECODED_NEWER)
+      return cpn_fault_set(fault, COUPON_E_VERSION, segment->name, frame->offset,
+                           "a record is of a newer version; use a newer libcoupon");
+    if (decoded != CPN_DECODED_OK || !life_rule_holds(reader, frame, &record, at == 0))
+      return damaged(fault, segment, frame->offset, "a record breaks the format; restore the segment from a copy");
+    at += length;
+    record.lsn = frame->first_lsn + at;
+    coupon_status status = reader->each(reader->context, &record, fault);
+    if (status < 0) {
+      if (fault->file[0] == 0) {
+        memcpy(fault->file, segment->name, sizeof segment->name);
+        fault->offset = frame->offset;
+      }
+      return status;
+    }
+    reader->records++;
+  }
+  return COUPON_OK;
+}
+
+/* All frames of one segment that follow the reader's position. */
+static coupon_status read_frames(struct cpn_reader *reader, struct segment *segment, struct cpn_fault *fault) {
+  reader->offset = CPN_BLOCK_SIZE;
+  reader->proof_offset = 0;
+  reader->proof_lsn = cpn_max_u64(reader->proof_lsn, segment->header.first_lsn);
+  for (;;) {
+    struct cpn_frame frame;
+    const unsigned char *bytes;
+    enum next next = next_frame(reader, segment, &frame, &bytes, fault);
+    if (next == NEXT_FAULT) return fault->status;
+    if (next == NEXT_NOTHING) break;
+    uint64_t end = frame.first_lsn + frame.payload_bytes;
+    if (end > reader->limit_lsn) break;
+    coupon_status status = visit_records(reader, segment, &frame, bytes + CPN_FRAME_HEADER_SIZE, fault);
+    if (status < 0) return status;
+    /* With a sync for each commit a frame proves all before it. Where it proves less, we keep to the earlier point. */
+    if (frame.synced_lsn == frame.first_lsn) reader->proof_offset = frame.offset;
+    reader->proof_lsn = cpn_max_u64(reader->proof_lsn, frame.synced_lsn);
+    reader->lsn = end;
+    reader->life = frame.life;
+    reader->offset += cpn_frame_size(frame.payload_bytes);
+  }
+  if (segment->error < 0)
+    return cpn_fault_from_io(fault, segment->error, segment->name, "cannot read a log segment");
+  return COUPON_OK;
+}
+
+/* What lies behind the stop: evidence that more had been synced, and the end of what is not zero. Frames of any life count: their
+ * claims were true when they were written, and what was synced then was kept ever since. */
+static coupon_status search_tail(struct cpn_reader *reader, struct segment *segment, struct cpn_fault *fault) {
+  reader->tail_end = reader->offset;
+  for (uint64_t at = reader->offset; at < segment->size; at += CPN_BLOCK_SIZE) {
+    size_t size = (size_t)cpn_min_u64(CPN_BLOCK_SIZE, segment->size - at);
+    const unsigned char *block = segment_at(segment, at, size);
+    if (block == NULL) break;
+    if (block_is_zero(block, size)) continue;
+    reader->tail_end = at + size;
+    struct cpn_frame frame;
+    if (size >= CPN_FRAME_HEADER_SIZE &&
+        cpn_frame_decode(&frame, reader->manifest.identity, segment->number, at, block) == CPN_DECODED_OK)
+      reader->proof_lsn = cpn_max_u64(reader->proof_lsn, frame.synced_lsn);
+  }
+  if (segment->error < 0)
+    return cpn_fault_from_io(fault, segment->error, segment->name, "cannot read a log segment");
+  return COUPON_OK;
+}
+
+/* A segment whose first LSN is not where the log has got to. */
+static coupon_status wrong_beginning(const struct cpn_reader *reader, const struct segment *before,
+                                     const struct segment *segment, struct cpn_fault *fault) {
+  if (segment->header.first_lsn > reader->lsn && before->name[0] != 0)
+    return damaged(fault, before, reader->offset,
+                   "the log is damaged here: a later segment shows that more was durable; restore it from a copy");
+  return damaged(fault, segment, 0, "the segment does not continue the one before; restore the directory from a copy");
+}
+
+static coupon_status read_segments(struct cpn_reader *reader, unsigned char *window, struct cpn_fault *fault) {
+  struct segment before = {.file = -1}, segment = {.file = -1};
+  coupon_status status = COUPON_OK;
+  for (uint64_t number = reader->first_number; status == COUPON_OK && number <= reader->last_number; number++) {
+    status = segment_open(&segment, reader, number, window, fault);
+    if (status == COUPON_OK && segment.header.first_lsn != reader->lsn)
+      status = wrong_beginning(reader, &before, &segment, fault);
+    if (status == COUPON_OK) status = read_frames(reader, &segment, fault);
+    if (status == COUPON_OK && number == reader->last_number && reader->limit_lsn == UINT64_MAX)
+      status = search_tail(reader, &segment, fault);
+    reader->file_size = segment.size;
+    segment_close(&segment);
+    before = segment;
+    if (reader->progress != NULL && status == COUPON_OK)
+      reader->progress(reader->context, number - reader->first_number + 1,
+                       reader->last_number - reader->first_number + 1);
+  }
+  if (status != COUPON_OK) return status;
+  if (reader->limit_lsn != UINT64_MAX && reader->lsn < reader->limit_lsn)
+    return damaged(fault, &before, reader->offset,
+                   "the log ends before what its owner has made durable; restore it from a copy");
+  if (reader->proof_lsn > reader->lsn)
+    return damaged(fault, &before, reader->offset,
+                   "the log is damaged here: later frames show that more was durable; restore it from a copy");
+  return COUPON_OK;
+}
+
+coupon_status cpn_reader_run(struct cpn_reader *reader, struct cpn_fault *fault) {
+  struct numbers numbers = {0};
+  int error = reader->io->list(reader->io->context, reader->directory, collect_number, &numbers);
+  if (error < 0) return cpn_fault_from_io(fault, error, "", "cannot list the directory");
+  /* A gap shows when its segment is opened. */
+  reader->first_number = reader->manifest.first_segment;
+  reader->last_number = cpn_max_u64(numbers.last, reader->first_number);
+  unsigned char *window = malloc(WINDOW_SIZE);
+  if (window == NULL)
+    return cpn_fault_set(fault, COUPON_E_NOMEM, "", 0, "no memory to read the log");
+  memset(fault, 0, sizeof *fault);
+  coupon_status status = read_segments(reader, window, fault);
+  free(window);
+  return status;
+}

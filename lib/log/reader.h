@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Reads a directory's log from the first record on, in order, and says where and why it ended: at a torn tail, which is no
+ * fault, or at damage, which is. docs/FORMAT.md has the rules; this is them. Writes nothing.
+ */
+#ifndef CPN_LOG_READER_H
+#define CPN_LOG_READER_H
+
+#include "base/fault.h"
+#include "base/io.h"
+#include "log/format.h"
+
+struct cpn_reader {
+  /* Set by the caller. */
+  const struct cpn_io *io;
+  int directory;
+  struct cpn_manifest manifest;
+  /* Believe nothing beyond this LSN, and miss nothing before it: a living owner's hint. UINT64_MAX: read what is there. */
+  uint64_t limit_lsn;
+  /* Each record in order; a negative status ends the reading, as damage at that record's frame. */
+  coupon_status (*each)(void *context, const struct cpn_record *record, struct cpn_fault *fault);
+  void (*progress)(void *context, uint64_t done, uint64_t total); /* bytes of segments; may be NULL */
+  void *context;
+
+  /* Set by reading. */
+  uint64_t first_number, last_number; /* segments */
+  uint64_t lsn;                       /* stop: end of the last valid frame */
+  uint64_t life;
+  uint64_t offset;      /* stop, in the last segment */
+  uint64_t file_size;   /* of the last segment */
+  uint64_t tail_end;    /* behind the last byte that is not zero, >= offset */
+  uint64_t proof_lsn;   /* everything up to here was synced */
+  uint64_t proof_offset; /* in the last segment: where the first frame that is not proved begins; 0: the header is not either */
+  uint64_t records;
+};
+
+/* Reads and checks the manifest. COUPON_E_ACCESS: there is none and no segment either, so no directory of ours (yet). */
+CPN_MUST_CHECK coupon_status cpn_reader_manifest(const struct cpn_io *io, int directory, struct cpn_manifest *manifest,
+                                                 struct cpn_fault *fault);
+
+/* Reads everything. COUPON_OK, or the fault. */
+CPN_MUST_CHECK coupon_status cpn_reader_run(struct cpn_reader *reader, struct cpn_fault *fault);
+
+#endif

@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "log/segment.h"
+
+#include <errno.h>
+
+static void count(_Atomic uint64_t *counter, uint64_t by) {
+  atomic_fetch_add_explicit(counter, by, memory_order_relaxed); /* relaxed: a figure for people */
+}
+
+size_t cpn_segment_payload_max(uint64_t segment_size) {
+  uint64_t room = (segment_size - CPN_BLOCK_SIZE) / CPN_BLOCK_SIZE * CPN_BLOCK_SIZE - CPN_FRAME_HEADER_SIZE;
+  return (size_t)cpn_min_u64(room, CPN_FRAME_PAYLOAD_MAX);
+}
+
+/* Zeros first and the header in their place, so that one sync covers both. */
+static int write_empty(struct cpn_segment_log *log, int file, uint64_t number, uint64_t first_lsn) {
+  struct cpn_segment_header header = {.number = number,
+                                      .first_lsn = first_lsn,
+                                      .life = log->life,
+                                      .segment_size = log->segment_size,
+                                      .time_ns = cpn_clock_now(log->clock)};
+  unsigned char block[CPN_BLOCK_SIZE];
+  cpn_segment_header_encode(&header, log->identity, block);
+  int error = cpn_io_write_all(log->io, file, 0, block, sizeof block);
+  if (error == 0) error = cpn_io_write_zeros(log->io, file, sizeof block, log->segment_size);
+  if (error == 0) error = log->io->sync(log->io->context, file);
+  count(&log->bytes_written, log->segment_size);
+  count(&log->syncs, 1);
+  return error;
+}
+
+int cpn_segment_create(struct cpn_segment_log *log, uint64_t number, uint64_t first_lsn) {
+  const struct cpn_io *io = log->io;
+  char name[CPN_SEGMENT_NAME_SIZE];
+  cpn_segment_name(number, name);
+  int file = io->open(io->context, log->directory, CPN_SEGMENT_TEMPORARY_NAME, CPN_IO_CREATE);
+  if (file < 0) return file;
+  int error = write_empty(log, file, number, first_lsn);
+  if (error == 0) error = io->rename(io->context, log->directory, CPN_SEGMENT_TEMPORARY_NAME, name);
+  /* The entry is durable before anything is written into the file: a segment that can be lost is not used. */
+  if (error == 0) error = io->sync_directory(io->context, log->directory);
+  if (error < 0) {
+    (void)io->close(io->context, file);
+    return error;
+  }
+  cpn_segment_close(log);
+  log->file = file;
+  log->number = number;
+  log->offset = CPN_BLOCK_SIZE;
+  log->written_lsn = first_lsn;
+  log->synced_lsn = first_lsn;
+  count(&log->segments, 1);
+  return 0;
+}
+
+int cpn_segment_resume(struct cpn_segment_log *log, uint64_t number, uint64_t offset, uint64_t lsn) {
+  char name[CPN_SEGMENT_NAME_SIZE];
+  cpn_segment_name(number, name);
+  int file = log->io->open(log->io->context, log->directory, name, CPN_IO_WRITE);
+  if (file < 0) return file;
+  log->file = file;
+  log->number = number;
+  log->offset = offset;
+  log->written_lsn = lsn;
+  log->synced_lsn = lsn;
+  return 0;
+}
+
+int cpn_segment_sync(struct cpn_segment_log *log) {
+  if (log->synced_lsn == log->written_lsn) return 0;
+  /* Once: after a failed sync the pages may look clean, and a second one would say that all is well. */
+  int error = log->io->sync(log->io->context, log->file);
+  count(&log->syncs, 1);
+  if (error < 0) return error;
+  log->synced_lsn = log->written_lsn;
+  return 0;
+}
+
+/* Tells reading processes how far they may believe the log. Before the engine tells anybody: readers are never behind. */
+static int write_hint(struct cpn_segment_log *log) {
+  struct cpn_owner owner = {.life = log->life, .durable_lsn = log->written_lsn, .process = log->process};
+  unsigned char block[CPN_BLOCK_SIZE];
+  cpn_owner_encode(&owner, log->identity, block);
+  return cpn_io_write_all(log->io, log->owner_file, 0, block, sizeof block);
+}
+
+/* The next segment says that everything before it is synced; make it so first. */
+static int rotate(struct cpn_segment_log *log) {
+  int error = cpn_segment_sync(log);
+  if (error < 0) return error;
+  return cpn_segment_create(log, log->number + 1, log->written_lsn);
+}
+
+int cpn_segment_commit(void *context, const struct cpn_batch *batch) {
+  struct cpn_segment_log *log = context;
+  CPN_INVARIANT(4, batch->first_lsn == log->written_lsn);
+  const uint64_t size = cpn_frame_size(batch->payload_bytes);
+  int error = log->offset + size > log->segment_size ? rotate(log) : 0;
+  if (error < 0) return error;
+
+  struct cpn_frame frame = {.first_lsn = batch->first_lsn,
+                            .synced_lsn = log->synced_lsn,
+                            .life = log->life,
+                            .segment = log->number,
+                            .offset = log->offset,
+                            .payload_bytes = batch->payload_bytes};
+  cpn_frame_seal(&frame, log->identity, batch->bytes);
+  error = cpn_io_write_all(log->io, log->file, log->offset, batch->bytes, (size_t)size);
+  if (error < 0) return error;
+  count(&log->bytes_written, size);
+  log->offset += size;
+  log->written_lsn = batch->first_lsn + batch->payload_bytes;
+
+  if (log->sync_each) error = cpn_segment_sync(log);
+  return error < 0 ? error : write_hint(log);
+}
+
+void cpn_segment_close(struct cpn_segment_log *log) {
+  if (log->file >= 0) (void)log->io->close(log->io->context, log->file);
+  log->file = -1;
+}

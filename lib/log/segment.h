@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The sink on local files: appends batches as frames to preallocated, zero-filled segments, syncs, and
+ * keeps the hint for readers. One thread at a time. After the first failure nothing may be called but cpn_segment_close().
+ */
+#ifndef CPN_LOG_SEGMENT_H
+#define CPN_LOG_SEGMENT_H
+
+#include <stdatomic.h>
+
+#include "base/clock.h"
+#include "base/io.h"
+#include "log/commit.h"
+#include "log/format.h"
+
+struct cpn_segment_log {
+  const struct cpn_io *io;
+  int directory;  /* handle; not owned */
+  int owner_file; /* handle of the lock file; not owned */
+  unsigned char identity[CPN_IDENTITY_SIZE];
+  uint64_t segment_size;
+  bool sync_each; /* COUPON_SYNC */
+  uint64_t process; /* for the hint */
+  struct cpn_clock *clock;
+
+  int file; /* the last segment, or -1 */
+  uint64_t number;
+  uint64_t offset; /* where the next frame goes */
+  uint64_t life;
+  uint64_t written_lsn; /* end of what is written */
+  uint64_t synced_lsn;  /* end of what is synced: the proof that frames carry */
+
+  _Atomic uint64_t syncs, bytes_written, segments; /* written by the one thread, for statistics */
+};
+
+/* Bytes of payload that fit in a frame of such a segment. */
+size_t cpn_segment_payload_max(uint64_t segment_size);
+
+/* Makes segment `number`, which begins at `first_lsn` with everything before it synced, and goes on there. 0 or -errno. */
+CPN_MUST_CHECK int cpn_segment_create(struct cpn_segment_log *log, uint64_t number, uint64_t first_lsn);
+
+/* Goes on in an existing segment at `offset`, which is the log's position `lsn`, synced. 0 or -errno. */
+CPN_MUST_CHECK int cpn_segment_resume(struct cpn_segment_log *log, uint64_t number, uint64_t offset, uint64_t lsn);
+
+/* The sink's function; `context` is a struct cpn_segment_log. */
+CPN_MUST_CHECK int cpn_segment_commit(void *context, const struct cpn_batch *batch);
+
+/* Syncs what is written. 0 or -errno, after which the log must not be used. */
+CPN_MUST_CHECK int cpn_segment_sync(struct cpn_segment_log *log);
+
+/* Closes the file; an error of close() says nothing that a sync has not said. */
+void cpn_segment_close(struct cpn_segment_log *log);
+
+#endif
