@@ -153,7 +153,8 @@ struct coupon_callbacks {
   void (*log)(void *context, int32_t level, const char *message);
   /** The wall clock, UTC nanoseconds since 1970. Any thread, often; NULL: CLOCK_REALTIME. */
   uint64_t (*clock)(void *context);
-  /** Recovery: `done` of `total` bytes of log read. The opening thread, before coupon_open() returns. */
+  /** Recovery: `done` of `total` bytes of log read; the total is an estimate until the last call. The opening
+   *  thread, before coupon_open() returns, once per segment. */
   void (*progress)(void *context, uint64_t done, uint64_t total);
   /** Everything up to `durable_lsn` is final; or the engine stopped with `fault` (else COUPON_OK).
    *  The commit thread (with COUPON_NONE: any caller's), once per group commit. Keep it short:
@@ -297,7 +298,7 @@ struct coupon_campaign_info {
  * @return COUPON_OK: it exists, and that is final; COUPON_NOT_FINAL: it exists, but the deadline has
  * passed before that was final; COUPON_E_EXISTS: the id has another description; COUPON_E_STOCK_RANGE;
  * COUPON_E_INVAL (limit, window, name); COUPON_E_NOMEM; COUPON_E_BUSY: no room in the log buffer by the
- * deadline; COUPON_E_LOG_FULL; COUPON_E_READ_ONLY; COUPON_E_IN_CALLBACK unless the deadline is COUPON_POLL.
+ * deadline; COUPON_E_LOG_FULL; COUPON_E_READ_ONLY; COUPON_E_IN_CALLBACK, whatever the deadline.
  * @since 0.1.0
  */
 COUPON_API COUPON_MUST_CHECK coupon_status coupon_create(coupon_engine *engine, const struct coupon_campaign_spec *spec,

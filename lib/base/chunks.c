@@ -13,10 +13,17 @@ static struct place place_of(const struct cpn_chunks *chunks, uint64_t index) {
   return (struct place){high - chunks->first_bits, shifted - (UINT64_C(1) << high)};
 }
 
+/* The index of chunk k's first element. */
+static uint64_t chunk_first(const struct cpn_chunks *chunks, uint32_t k) {
+  return (UINT64_C(1) << (chunks->first_bits + k)) - (UINT64_C(1) << chunks->first_bits);
+}
+
+static uint64_t chunk_end(const struct cpn_chunks *chunks, uint32_t k) {
+  return cpn_min_u64(chunk_first(chunks, k + 1), chunks->max_count);
+}
+
 static size_t chunk_size_bytes(const struct cpn_chunks *chunks, uint32_t k) {
-  uint64_t count = UINT64_C(1) << (chunks->first_bits + k);
-  uint64_t first = count - (UINT64_C(1) << chunks->first_bits);
-  return (size_t)(cpn_min_u64(count, chunks->max_count - first) * chunks->element_size);
+  return (size_t)((chunk_end(chunks, k) - chunk_first(chunks, k)) * chunks->element_size);
 }
 
 void cpn_chunks_init(struct cpn_chunks *chunks, uint32_t element_size, uint32_t first_bits, uint64_t max_count) {
@@ -35,24 +42,25 @@ void cpn_chunks_fini(struct cpn_chunks *chunks, struct cpn_memory *memory) {
   }
 }
 
-bool cpn_chunks_ensure(struct cpn_chunks *chunks, struct cpn_memory *memory, uint64_t index) {
+uint64_t cpn_chunks_ensure(struct cpn_chunks *chunks, struct cpn_memory *memory, uint64_t index) {
   CPN_INVARIANT(0, index < chunks->max_count);
   uint32_t k = place_of(chunks, index).chunk;
   /* acquire, pairs with the release below: who sees the chunk sees its zeros. */
-  if (CPN_LIKELY(atomic_load_explicit(&chunks->chunk[k], memory_order_acquire) != NULL)) return true;
+  if (CPN_LIKELY(atomic_load_explicit(&chunks->chunk[k], memory_order_acquire) != NULL)) return chunk_end(chunks, k);
 
   size_t size = chunk_size_bytes(chunks, k);
   void *fresh = cpn_memory_alloc(memory, size);
   if (fresh == NULL) {
     /* Another thread may have had the last bytes, for this very chunk. */
-    return atomic_load_explicit(&chunks->chunk[k], memory_order_acquire) != NULL;
+    bool there = atomic_load_explicit(&chunks->chunk[k], memory_order_acquire) != NULL;
+    return there ? chunk_end(chunks, k) : 0;
   }
   void *none = NULL;
   /* release: the zeros before the pointer. acquire on failure: as above, for the winner's chunk. */
   if (!atomic_compare_exchange_strong_explicit(&chunks->chunk[k], &none, fresh, memory_order_release,
                                                memory_order_acquire))
     cpn_memory_free(memory, fresh, size);
-  return true;
+  return chunk_end(chunks, k);
 }
 
 void *cpn_chunks_at(const struct cpn_chunks *chunks, uint64_t index) {

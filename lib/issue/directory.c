@@ -72,7 +72,7 @@ struct cpn_campaign *cpn_directory_at(const struct cpn_directory *directory, uin
 bool cpn_directory_reserve(struct cpn_directory *directory) {
   uint64_t count = cpn_directory_count(directory);
   if (count >= COUPON_CAMPAIGNS_MAX) return false;
-  if (!cpn_chunks_ensure(&directory->by_index, directory->memory, count)) return false;
+  if (cpn_chunks_ensure(&directory->by_index, directory->memory, count) == 0) return false;
   /* relaxed: only the one writer replaces it. */
   struct cpn_directory_table *old = atomic_load_explicit(&directory->table, memory_order_relaxed);
   if ((count + 1) * 2 <= old->slots) return true;

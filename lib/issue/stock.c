@@ -31,10 +31,10 @@ uint64_t cpn_stock_read(const struct cpn_stock *stock) {
   return atomic_load_explicit(&stock->word, memory_order_seq_cst);
 }
 
-bool cpn_stock_take(struct cpn_stock *stock, uint64_t seen) {
+bool cpn_stock_take(struct cpn_stock *stock, uint64_t seen, uint64_t floor) {
   uint64_t now = seen;
   do {
-    if (((now ^ seen) & RULE_MASK) != 0 || cpn_word_refuses(now)) return false;
+    if (((now ^ seen) & RULE_MASK) != 0 || cpn_word_refuses(now) || cpn_word_remaining(now) <= floor) return false;
     /* LP(issue): the successful exchange. Retry: another thread took a unit or changed the campaign. */
   } while (!atomic_compare_exchange_weak_explicit(&stock->word, &now, now - 1, memory_order_seq_cst,
                                                   memory_order_seq_cst));

@@ -13,7 +13,7 @@ void cpn_tickets_fini(struct cpn_tickets *tickets, struct cpn_memory *memory) {
   cpn_chunks_fini(&tickets->rows, memory);
 }
 
-bool cpn_tickets_ensure(struct cpn_tickets *tickets, struct cpn_memory *memory, uint64_t number) {
+uint64_t cpn_tickets_ensure(struct cpn_tickets *tickets, struct cpn_memory *memory, uint64_t number) {
   return cpn_chunks_ensure(&tickets->rows, memory, number - 1);
 }
 

@@ -25,8 +25,9 @@ struct cpn_tickets {
 void cpn_tickets_init(struct cpn_tickets *tickets, uint64_t stock);
 void cpn_tickets_fini(struct cpn_tickets *tickets, struct cpn_memory *memory);
 
-/* Makes room for ticket `number`, 1 … stock. False: no memory. Lock-free. */
-CPN_MUST_CHECK bool cpn_tickets_ensure(struct cpn_tickets *tickets, struct cpn_memory *memory, uint64_t number);
+/* Makes room for ticket `number`, 1 … stock. Returns the highest number for which there is room now, >= `number`; 0: no memory.
+ * Lock-free. Room up to there holds no gap if every lower number was asked for before. */
+CPN_MUST_CHECK uint64_t cpn_tickets_ensure(struct cpn_tickets *tickets, struct cpn_memory *memory, uint64_t number);
 
 /* Appends the next ticket, for which there is room; returns its number. */
 uint64_t cpn_tickets_append(struct cpn_tickets *tickets, uint64_t user, uint64_t lsn, uint64_t time_ns);

@@ -283,6 +283,7 @@ static coupon_status wrong_beginning(const struct cpn_reader *reader, const stru
 static coupon_status read_segments(struct cpn_reader *reader, unsigned char *window, struct cpn_fault *fault) {
   struct segment before = {.file = -1}, segment = {.file = -1};
   coupon_status status = COUPON_OK;
+  uint64_t done = 0;
   for (uint64_t number = reader->first_number; status == COUPON_OK && number <= reader->last_number; number++) {
     status = segment_open(&segment, reader, number, window, fault);
     if (status == COUPON_OK && segment.header.first_lsn != reader->lsn)
@@ -293,9 +294,10 @@ static coupon_status read_segments(struct cpn_reader *reader, unsigned char *win
     reader->file_size = segment.size;
     segment_close(&segment);
     before = segment;
+    /* Segments are of one size, unless an option was changed: the total is an estimate until the end. */
+    done += segment.size;
     if (reader->progress != NULL && status == COUPON_OK)
-      reader->progress(reader->context, number - reader->first_number + 1,
-                       reader->last_number - reader->first_number + 1);
+      reader->progress(reader->context, done, done + (reader->last_number - number) * segment.size);
   }
   if (status != COUPON_OK) return status;
   if (reader->limit_lsn != UINT64_MAX && reader->lsn < reader->limit_lsn)

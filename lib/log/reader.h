@@ -19,7 +19,7 @@ struct cpn_reader {
   uint64_t limit_lsn;
   /* Each record in order; a negative status ends the reading, as damage at that record's frame. */
   coupon_status (*each)(void *context, const struct cpn_record *record, struct cpn_fault *fault);
-  void (*progress)(void *context, uint64_t done, uint64_t total); /* bytes of segments; may be NULL */
+  void (*progress)(void *context, uint64_t done, uint64_t total); /* bytes of segment files; may be NULL */
   void *context;
 
   /* Set by reading. */

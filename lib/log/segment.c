@@ -47,13 +47,14 @@ int cpn_segment_create(struct cpn_segment_log *log, uint64_t number, uint64_t fi
   log->file = file;
   log->number = number;
   log->offset = CPN_BLOCK_SIZE;
+  log->limit = log->segment_size;
   log->written_lsn = first_lsn;
   log->synced_lsn = first_lsn;
   count(&log->segments, 1);
   return 0;
 }
 
-int cpn_segment_resume(struct cpn_segment_log *log, uint64_t number, uint64_t offset, uint64_t lsn) {
+int cpn_segment_resume(struct cpn_segment_log *log, uint64_t number, uint64_t size, uint64_t offset, uint64_t lsn) {
   char name[CPN_SEGMENT_NAME_SIZE];
   cpn_segment_name(number, name);
   int file = log->io->open(log->io->context, log->directory, name, CPN_IO_WRITE);
@@ -61,6 +62,7 @@ int cpn_segment_resume(struct cpn_segment_log *log, uint64_t number, uint64_t of
   log->file = file;
   log->number = number;
   log->offset = offset;
+  log->limit = size;
   log->written_lsn = lsn;
   log->synced_lsn = lsn;
   return 0;
@@ -95,7 +97,7 @@ int cpn_segment_commit(void *context, const struct cpn_batch *batch) {
   struct cpn_segment_log *log = context;
   CPN_INVARIANT(4, batch->first_lsn == log->written_lsn);
   const uint64_t size = cpn_frame_size(batch->payload_bytes);
-  int error = log->offset + size > log->segment_size ? rotate(log) : 0;
+  int error = log->offset + size > log->limit ? rotate(log) : 0;
   if (error < 0) return error;
 
   struct cpn_frame frame = {.first_lsn = batch->first_lsn,

@@ -18,7 +18,7 @@ struct cpn_segment_log {
   int directory;  /* handle; not owned */
   int owner_file; /* handle of the lock file; not owned */
   unsigned char identity[CPN_IDENTITY_SIZE];
-  uint64_t segment_size;
+  uint64_t segment_size; /* of segments made from now on */
   bool sync_each; /* COUPON_SYNC */
   uint64_t process; /* for the hint */
   struct cpn_clock *clock;
@@ -26,6 +26,7 @@ struct cpn_segment_log {
   int file; /* the last segment, or -1 */
   uint64_t number;
   uint64_t offset; /* where the next frame goes */
+  uint64_t limit;  /* size of the last segment, which may have been made with another option */
   uint64_t life;
   uint64_t written_lsn; /* end of what is written */
   uint64_t synced_lsn;  /* end of what is synced: the proof that frames carry */
@@ -39,8 +40,9 @@ size_t cpn_segment_payload_max(uint64_t segment_size);
 /* Makes segment `number`, which begins at `first_lsn` with everything before it synced, and goes on there. 0 or -errno. */
 CPN_MUST_CHECK int cpn_segment_create(struct cpn_segment_log *log, uint64_t number, uint64_t first_lsn);
 
-/* Goes on in an existing segment at `offset`, which is the log's position `lsn`, synced. 0 or -errno. */
-CPN_MUST_CHECK int cpn_segment_resume(struct cpn_segment_log *log, uint64_t number, uint64_t offset, uint64_t lsn);
+/* Goes on in an existing segment of `size` bytes at `offset`, which is the log's position `lsn`, synced. 0 or -errno. */
+CPN_MUST_CHECK int cpn_segment_resume(struct cpn_segment_log *log, uint64_t number, uint64_t size, uint64_t offset,
+                                      uint64_t lsn);
 
 /* The sink's function; `context` is a struct cpn_segment_log. */
 CPN_MUST_CHECK int cpn_segment_commit(void *context, const struct cpn_batch *batch);

@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The engine: where the memory wing (issue/) and the disk wing (log/) meet.
+ *
+ *   engine.c    the story of one issue
+ *   window.c    a campaign opens and closes
+ *   create.c    a campaign comes into being
+ *   apply.c     a record takes effect: in its order in the log, live or at recovery
+ *   wait.c      an answer becomes final: the commit thread, waiting, telling
+ *   query.c     looking without changing
+ *   recovery.c  a directory becomes an engine
+ *   lifecycle.c opening, closing, freeing
+ *
+ * docs/DESIGN.md tells it in prose ("Life of an issue") and numbers the invariants.
+ */
+#ifndef CPN_ENGINE_ENGINE_H
+#define CPN_ENGINE_ENGINE_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "base/clock.h"
+#include "base/env.h"
+#include "base/event.h"
+#include "base/fault.h"
+#include "base/memory.h"
+#include "coupon/coupon.h"
+#include "issue/directory.h"
+#include "log/buffer.h"
+#include "log/commit.h"
+#include "log/segment.h"
+
+/* Why calls are turned away. Bits of `gate`. */
+enum { CPN_GATE_CLOSED = 1, CPN_GATE_FAILED = 2 };
+
+struct coupon_engine {
+  /* Constant while the engine is open. */
+  struct cpn_env env;
+  struct coupon_options options; /* with the defaults filled in */
+  bool has_log;                  /* not COUPON_NONE, not read_only */
+  bool has_thread;               /* a commit thread runs; otherwise callers, or a test, step */
+  const volatile uint64_t *fork_page; /* reads CPN_FORK_MAGIC in the process that opened, 0 in a child */
+  int directory, owner_file;     /* handles, or -1 */
+  pthread_t thread;
+  struct cpn_siphash_key key;    /* of the claim sets and the directory: secret, per engine */
+
+  struct cpn_memory memory;
+  struct cpn_clock clock;
+  struct cpn_directory campaigns;
+  struct cpn_buffer buffer;
+  struct cpn_commit commit;
+  struct cpn_segment_log log;
+
+  pthread_mutex_t create_lock; /* one creator at a time */
+
+  /* Read by every call, written twice in a lifetime: a line that stays shared. */
+  _Alignas(CPN_CACHE_LINE) _Atomic uint32_t gate;
+  _Atomic uint32_t idle; /* the commit thread sleeps, or is about to; publishers look, the commit thread writes */
+  _Atomic uint32_t stop; /* the commit thread shall end once nothing is left; written by close */
+  _Atomic int eventfd;   /* or -1; made once */
+
+  /* Rarely written. */
+  _Alignas(CPN_CACHE_LINE) _Atomic uint32_t visitors; /* calls in progress that may wait; close waits for them */
+  _Atomic uint32_t stepping; /* without a commit thread: somebody is in the step */
+  _Atomic uint64_t voids;
+  _Atomic uint64_t tickets; /* written by whoever steps */
+  struct cpn_fault failure; /* set before CPN_GATE_FAILED */
+
+  struct cpn_event changed; /* durable rose, there is room, the gate changed */
+  struct cpn_event work;    /* for the commit thread: something is published, or stop */
+};
+
+/* --- engine.c ------------------------------------------------------------------------------------ */
+
+/* COUPON_OK, or why the engine takes no calls. */
+coupon_status cpn_engine_gate(const coupon_engine *engine);
+
+/* Inside a read-side critical section, the gate being open. Never waits for the disk. */
+coupon_status cpn_engine_try_issue(coupon_engine *engine, uint64_t campaign, uint64_t user, struct coupon_ticket *ticket);
+
+/* The ticket behind a claim that is HELD or NUMBERED; `state` as it was read from it. */
+void cpn_engine_describe(const coupon_engine *engine, const struct cpn_campaign *campaign,
+                         const struct cpn_claim *claim, uint64_t state, struct coupon_ticket *ticket);
+
+/* The user's claim state once it is not PENDING: waits for a concurrent request of this user. */
+uint64_t cpn_engine_settled_claim(struct cpn_claim *claim);
+
+/* Sets flags from the ticket's LSN. */
+void cpn_engine_set_final(const coupon_engine *engine, struct coupon_ticket *ticket);
+
+/* COUPON_E_BUSY or COUPON_E_LOG_FULL, after a reservation was refused. */
+coupon_status cpn_engine_no_room(const coupon_engine *engine);
+
+/* Gives a reserved place up. */
+void cpn_engine_void(coupon_engine *engine, uint64_t at, uint32_t words);
+
+/* --- window.c ------------------------------------------------------------------------------------ */
+
+/* Whether the clock asks for a change of state, the word being `word`. */
+bool cpn_window_is_due(const struct cpn_campaign *campaign, uint64_t word, uint64_t now);
+
+/* Makes, or helps with, one such change. COUPON_OK: look again; or a fault of cpn_engine_no_room(). */
+coupon_status cpn_window_change(coupon_engine *engine, struct cpn_campaign *campaign, uint64_t word);
+
+/* Whether a ticket may bear this time. */
+bool cpn_window_contains(const struct cpn_campaign *campaign, uint64_t time_ns);
+
+/* --- create.c ------------------------------------------------------------------------------------ */
+
+/* Outside read-side critical sections, as a visitor. COUPON_OK with the LSN on which it rests, COUPON_E_EXISTS, COUPON_E_NOMEM, faults of
+ * the gate and of cpn_engine_no_room(). Waits for other creators. */
+coupon_status cpn_engine_create(coupon_engine *engine, const struct cpn_campaign_spec *spec, uint64_t *lsn);
+
+/* --- apply.c ------------------------------------------------------------------------------------- */
+
+/* Live: called by the commit stage with each record, in order; `context` is the engine. */
+void cpn_apply_live(void *context, uint64_t lsn, const unsigned char *bytes, uint32_t words);
+
+/* At recovery: called with each record, in order; checks the rules of docs/FORMAT.md. */
+coupon_status cpn_apply_replay(void *context, const struct cpn_record *record, struct cpn_fault *fault);
+
+/* --- wait.c -------------------------------------------------------------------------------------- */
+
+/* Tells whoever commits that something was published: wakes the commit thread, or steps. */
+void cpn_wait_published(coupon_engine *engine);
+
+/* Waits until `lsn` is durable. COUPON_OK, COUPON_NOT_FINAL, COUPON_E_FAILED. As a visitor. */
+coupon_status cpn_wait_final(coupon_engine *engine, uint64_t lsn, int64_t deadline);
+
+/* Waits until a slot of `words` may fit. COUPON_OK: try again; COUPON_E_BUSY: the deadline passed; or a fault of the gate. As a visitor. */
+coupon_status cpn_wait_room(coupon_engine *engine, uint32_t words, int64_t deadline);
+
+/* The commit stage's step with everything around it. 1, 0, or negative: the engine has failed (again). One at a time. */
+int cpn_wait_step(coupon_engine *engine);
+
+/* Stops the engine: the first fault counts. */
+void cpn_wait_fail(coupon_engine *engine, const struct cpn_fault *fault);
+
+/* The commit thread; `argument` is the engine. */
+void *cpn_wait_commit_thread(void *argument);
+
+/* Tells everybody who waits, polls or listens that something has changed. */
+void cpn_wait_tell(coupon_engine *engine);
+
+coupon_status cpn_wait_eventfd(coupon_engine *engine, int *fd);
+
+/* --- query.c ------------------------------------------------------------------------------------- */
+/* All inside a read-side critical section, the gate being open. */
+
+coupon_status cpn_query_info(coupon_engine *engine, uint64_t campaign, struct coupon_campaign_info *info);
+void cpn_query_info_of(coupon_engine *engine, const struct cpn_campaign *campaign, struct coupon_campaign_info *info);
+coupon_status cpn_query_lookup(coupon_engine *engine, uint64_t campaign, uint64_t user, struct coupon_ticket *ticket,
+                               uint64_t *count);
+void cpn_query_ticket(coupon_engine *engine, const struct cpn_campaign *campaign, uint64_t number,
+                      struct coupon_ticket *ticket);
+/* The number of the ticket whose record ends at `lsn`, or 0. */
+uint64_t cpn_query_number(coupon_engine *engine, uint64_t campaign, uint64_t lsn);
+void cpn_query_stats(coupon_engine *engine, struct coupon_stats *stats);
+
+/* --- recovery.c ---------------------------------------------------------------------------------- */
+
+/* Opens the directory, for writing or only reading, and rebuilds the campaigns. On success of the writing form the log goes on
+ * behind what was kept, in a life that is durable. Fills the report. */
+coupon_status cpn_recovery_write(coupon_engine *engine, const char *path, struct coupon_report *report,
+                                 struct cpn_fault *fault);
+coupon_status cpn_recovery_read(coupon_engine *engine, const char *path, struct coupon_report *report,
+                                struct cpn_fault *fault);
+
+/* --- lifecycle.c --------------------------------------------------------------------------------- */
+
+#define CPN_FORK_MAGIC UINT64_C(0x6c6f63616c706964)
+
+/* coupon_open() on another world. `options` checked and with defaults filled in. */
+coupon_status cpn_engine_open(const struct cpn_env *env, const char *path, const struct coupon_options *options,
+                              coupon_engine **engine, struct coupon_report *report);
+
+/* COUPON_OK or the engine's failure; COUPON_E_CLOSED if it was closed before. */
+coupon_status cpn_engine_close(coupon_engine *engine);
+
+/* Of a closed engine. */
+void cpn_engine_free(coupon_engine *engine);
+
+/* A line for the operator, if anybody listens. */
+void cpn_engine_log(const coupon_engine *engine, int32_t level, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+#endif

@@ -1,0 +1,286 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A directory becomes an engine. For writing: lock, read, repair, begin a life; before the first answer everything kept is durable
+ * and nothing that was cut can come back (docs/FORMAT.md, "What a crash leaves"). For reading: read, and believe a living owner's hint.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/callback.h"
+#include "engine/engine.h"
+#include "log/reader.h"
+
+/* What is rewritten or searched at a time. */
+#define PIECE_SIZE ((size_t)256 * 1024)
+
+/* An owner that comes or goes while we read can make a sound log look damaged. So damage is believed when it is seen again. */
+#define READ_ATTEMPTS 4
+
+static void count_progress(void *context, uint64_t done, uint64_t total) {
+  coupon_engine *engine = context;
+  const struct coupon_callbacks *callbacks = &engine->options.callbacks;
+  if (callbacks->progress == NULL) return;
+  cpn_callback_enter();
+  callbacks->progress(callbacks->context, done, total);
+  cpn_callback_leave();
+}
+
+static coupon_status begin_campaigns(coupon_engine *engine, struct cpn_fault *fault) {
+  if (cpn_directory_init(&engine->campaigns, &engine->memory, &engine->key)) return COUPON_OK;
+  return cpn_fault_set(fault, COUPON_E_NOMEM, "", 0, "not enough memory to begin");
+}
+
+static void reader_init(struct cpn_reader *reader, coupon_engine *engine, uint64_t limit_lsn) {
+  *reader = (struct cpn_reader){.io = engine->env.io,
+                                .directory = engine->directory,
+                                .limit_lsn = limit_lsn,
+                                .each = cpn_apply_replay,
+                                .progress = count_progress,
+                                .context = engine};
+}
+
+static void fill_report(const coupon_engine *engine, const struct cpn_reader *reader, struct coupon_report *report) {
+  report->records = reader->records;
+  report->tickets = atomic_load_explicit(&engine->tickets, memory_order_relaxed); /* relaxed: nobody else is here yet */
+  report->recovered_lsn = reader->lsn;
+  report->cut_bytes = reader->tail_end > reader->offset ? reader->tail_end - reader->offset : 0;
+  if (report->cut_bytes == 0) return;
+  report->offset = reader->offset;
+  cpn_segment_name(reader->last_number, report->file);
+}
+
+/* --- creating ------------------------------------------------------------------------------------ */
+
+struct leftovers {
+  char names[8][CPN_IO_NAME_MAX];
+  size_t count;
+};
+
+static void collect_leftover(void *context, const char *name) {
+  struct leftovers *leftovers = context;
+  size_t length = strlen(name);
+  bool is_leftover = length > 4 && length < CPN_IO_NAME_MAX && strcmp(name + length - 4, ".tmp") == 0;
+  if (is_leftover && leftovers->count < 8) memcpy(leftovers->names[leftovers->count++], name, length + 1);
+}
+
+/* Files that a crash left half made. Only ours can be there: the two names are ours, others are left alone. */
+static coupon_status remove_leftovers(coupon_engine *engine, struct cpn_fault *fault) {
+  const struct cpn_io *io = engine->env.io;
+  struct leftovers leftovers = {.count = 0};
+  int error = io->list(io->context, engine->directory, collect_leftover, &leftovers);
+  for (size_t i = 0; i < leftovers.count && error == 0; i++) {
+    const char *name = leftovers.names[i];
+    bool ours = strcmp(name, CPN_MANIFEST_TEMPORARY_NAME) == 0 || strcmp(name, CPN_SEGMENT_TEMPORARY_NAME) == 0;
+    if (ours) error = io->remove(io->context, engine->directory, name);
+  }
+  return error < 0 ? cpn_fault_from_io(fault, error, "", "cannot tidy the directory") : COUPON_OK;
+}
+
+static int write_manifest(coupon_engine *engine, const struct cpn_manifest *manifest) {
+  const struct cpn_io *io = engine->env.io;
+  int file = io->open(io->context, engine->directory, CPN_MANIFEST_TEMPORARY_NAME, CPN_IO_CREATE);
+  if (file < 0) return file;
+  unsigned char block[CPN_BLOCK_SIZE];
+  cpn_manifest_encode(manifest, block);
+  int error = cpn_io_write_all(io, file, 0, block, sizeof block);
+  if (error == 0) error = io->sync(io->context, file);
+  (void)io->close(io->context, file);
+  if (error == 0)
+    error = io->rename(io->context, engine->directory, CPN_MANIFEST_TEMPORARY_NAME, CPN_MANIFEST_NAME);
+  if (error == 0) error = io->sync_directory(io->context, engine->directory);
+  return error;
+}
+
+/* The first segment before the manifest, so that a manifest without it can only be damage. */
+static coupon_status create_directory(coupon_engine *engine, struct cpn_manifest *manifest, struct cpn_fault *fault) {
+  memset(manifest, 0, sizeof *manifest);
+  manifest->first_segment = 1;
+  manifest->created_ns = cpn_clock_now(&engine->clock);
+  int error = engine->env.random(engine->env.context, manifest->identity, sizeof manifest->identity);
+  if (error < 0) return cpn_fault_from_io(fault, error, "", "cannot make an identity for the directory");
+  memcpy(engine->log.identity, manifest->identity, sizeof manifest->identity);
+  error = cpn_segment_create(&engine->log, 1, 0);
+  if (error < 0) return cpn_fault_from_io(fault, error, "", "cannot make the first log segment");
+  cpn_segment_close(&engine->log);
+  error = write_manifest(engine, manifest);
+  if (error < 0) return cpn_fault_from_io(fault, error, CPN_MANIFEST_NAME, "cannot write the manifest");
+  return COUPON_OK;
+}
+
+/* --- repairing ----------------------------------------------------------------------------------- */
+
+/* Writes what may never have been synced again, with the same bytes: after a failed sync pages look clean, and a sync alone
+ * would say that all is well. */
+static int rewrite(const struct cpn_io *io, int file, uint64_t from, uint64_t to, unsigned char *piece) {
+  while (from < to) {
+    size_t size = (size_t)cpn_min_u64(PIECE_SIZE, to - from);
+    int64_t got = cpn_io_read_all(io, file, from, piece, size);
+    if (got < 0) return (int)got;
+    if ((size_t)got != size) return -EIO; /* it was there a moment ago */
+    int error = cpn_io_write_all(io, file, from, piece, size);
+    if (error < 0) return error;
+    from += size;
+  }
+  return 0;
+}
+
+static coupon_status repair(coupon_engine *engine, const struct cpn_reader *reader, struct cpn_fault *fault) {
+  const struct cpn_io *io = engine->env.io;
+  struct cpn_segment_log *log = &engine->log;
+  char name[CPN_SEGMENT_NAME_SIZE];
+  cpn_segment_name(reader->last_number, name);
+  unsigned char *piece = malloc(PIECE_SIZE);
+  if (piece == NULL) return cpn_fault_set(fault, COUPON_E_NOMEM, "", 0, "not enough memory to repair the log");
+
+  int error = cpn_segment_resume(log, reader->last_number, reader->file_size, reader->offset, reader->lsn);
+  if (error == 0) error = rewrite(io, log->file, reader->proof_offset, reader->offset, piece);
+  if (error == 0) error = cpn_io_write_zeros(io, log->file, reader->offset, reader->tail_end);
+  if (error == 0) error = io->sync(io->context, log->file);
+  if (error == 0) error = io->sync_directory(io->context, engine->directory);
+  free(piece);
+  return error < 0 ? cpn_fault_from_io(fault, error, name, "cannot make the recovered log durable") : COUPON_OK;
+}
+
+/* The log goes on: a record that begins the life, durable before anybody is answered, whatever the durability asked for. */
+static coupon_status begin_life(coupon_engine *engine, struct cpn_fault *fault) {
+  struct cpn_record record = {.type = CPN_RECORD_LIFE,
+                              .life = engine->log.life,
+                              .began_lsn = cpn_buffer_tail(&engine->buffer)};
+  uint64_t at = cpn_buffer_reserve(&engine->buffer, CPN_WORDS_LIFE, &record.time_ns);
+  if (at == CPN_LSN_NONE) return cpn_fault_set(fault, COUPON_E_LOG_FULL, "", 0, "the log has reached its last position");
+  uint64_t words[CPN_WORDS_LIFE];
+  uint64_t head = cpn_record_encode(&record, words);
+  cpn_buffer_put(&engine->buffer, at, head, words);
+  int done = cpn_wait_step(engine);
+  if (done > 0) done = cpn_segment_sync(&engine->log);
+  return done < 0 ? cpn_fault_from_io(fault, done, "", "cannot begin a life in the log") : COUPON_OK;
+}
+
+/* --- for writing --------------------------------------------------------------------------------- */
+
+static coupon_status open_and_lock(coupon_engine *engine, const char *path, struct cpn_fault *fault) {
+  const struct cpn_io *io = engine->env.io;
+  engine->directory = io->open_directory(io->context, path, true);
+  if (engine->directory < 0)
+    return cpn_fault_from_io(fault, engine->directory, "", "cannot open or make the directory");
+  engine->owner_file = io->lock(io->context, engine->directory, CPN_OWNER_NAME);
+  if (engine->owner_file == -EAGAIN)
+    return cpn_fault_set(fault, COUPON_E_LOCKED, CPN_OWNER_NAME, 0,
+                         "another engine has the directory open; close it, or open with read_only");
+  if (engine->owner_file < 0)
+    return cpn_fault_from_io(fault, engine->owner_file, CPN_OWNER_NAME, "cannot lock the directory");
+  return COUPON_OK;
+}
+
+coupon_status cpn_recovery_write(coupon_engine *engine, const char *path, struct coupon_report *report,
+                                 struct cpn_fault *fault) {
+  struct cpn_segment_log *log = &engine->log;
+  struct cpn_reader reader;
+  coupon_status status = begin_campaigns(engine, fault);
+  if (status == COUPON_OK) status = open_and_lock(engine, path, fault);
+  if (status != COUPON_OK) return status;
+  *log = (struct cpn_segment_log){.io = engine->env.io,
+                                  .directory = engine->directory,
+                                  .owner_file = engine->owner_file,
+                                  .segment_size = engine->options.segment_size_bytes,
+                                  .sync_each = engine->options.durability == COUPON_SYNC,
+                                  .process = (uint64_t)getpid(),
+                                  .clock = &engine->clock,
+                                  .file = -1};
+
+  reader_init(&reader, engine, UINT64_MAX);
+  status = cpn_reader_manifest(engine->env.io, engine->directory, &reader.manifest, fault);
+  bool fresh = status == COUPON_E_ACCESS && fault->os_error == 0;
+  if (status == COUPON_OK || fresh) status = remove_leftovers(engine, fault);
+  if (status == COUPON_OK && fresh) status = create_directory(engine, &reader.manifest, fault);
+  if (status == COUPON_OK) status = cpn_reader_run(&reader, fault);
+  fill_report(engine, &reader, report);
+  if (status != COUPON_OK) return status;
+
+  memcpy(log->identity, reader.manifest.identity, sizeof log->identity);
+  log->life = reader.life + 1;
+  atomic_init(&log->segments, reader.last_number - reader.first_number + 1);
+  status = repair(engine, &reader, fault);
+  if (status != COUPON_OK) return status;
+  struct cpn_sink sink = {.context = log, .commit = cpn_segment_commit};
+  bool enough = cpn_buffer_init(&engine->buffer, engine->options.log_buffer_bytes, reader.lsn, &engine->clock) &&
+                cpn_commit_init(&engine->commit, &engine->buffer, sink, cpn_segment_payload_max(log->segment_size),
+                                cpn_apply_live, engine);
+  if (!enough) return cpn_fault_set(fault, COUPON_E_NOMEM, "", 0, "not enough memory for the log buffer");
+  return begin_life(engine, fault);
+}
+
+/* --- for reading --------------------------------------------------------------------------------- */
+
+/* The owner's hint. It is rewritten all the time: a read that met a write is tried again. An owner that has not written it yet
+ * has made nothing durable. */
+static coupon_status read_hint(coupon_engine *engine, const struct cpn_manifest *manifest, uint64_t *limit_lsn,
+                               struct cpn_fault *fault) {
+  const struct cpn_io *io = engine->env.io;
+  int file = io->open(io->context, engine->directory, CPN_OWNER_NAME, CPN_IO_READ);
+  if (file < 0) return cpn_fault_from_io(fault, file, CPN_OWNER_NAME, "cannot read the owner's hint");
+  unsigned char block[CPN_BLOCK_SIZE];
+  struct cpn_owner owner = {0};
+  enum cpn_decoded decoded = CPN_DECODED_NOT;
+  int64_t got = 0;
+  for (int attempt = 0; attempt < READ_ATTEMPTS && got >= 0 && decoded != CPN_DECODED_OK; attempt++) {
+    got = cpn_io_read_all(io, file, 0, block, sizeof block);
+    if (got == (int64_t)sizeof block) decoded = cpn_owner_decode(&owner, manifest->identity, block);
+  }
+  (void)io->close(io->context, file);
+  if (got < 0) return cpn_fault_from_io(fault, got, CPN_OWNER_NAME, "cannot read the owner's hint");
+  *limit_lsn = decoded == CPN_DECODED_OK ? owner.durable_lsn : 0;
+  return COUPON_OK;
+}
+
+/* How far to believe the log: a living owner's hint, or all of it. */
+static coupon_status read_limit(coupon_engine *engine, const struct cpn_manifest *manifest, uint64_t *limit_lsn,
+                                struct cpn_fault *fault) {
+  const struct cpn_io *io = engine->env.io;
+  *limit_lsn = UINT64_MAX;
+  int locked = io->is_locked(io->context, engine->directory, CPN_OWNER_NAME);
+  if (locked < 0) return cpn_fault_from_io(fault, locked, CPN_OWNER_NAME, "cannot ask for the directory's owner");
+  if (locked == 0) return COUPON_OK;
+  return read_hint(engine, manifest, limit_lsn, fault);
+}
+
+static coupon_status read_once(coupon_engine *engine, struct cpn_reader *reader, struct cpn_fault *fault) {
+  coupon_status status = cpn_reader_manifest(engine->env.io, engine->directory, &reader->manifest, fault);
+  if (status != COUPON_OK) return status;
+  struct cpn_manifest manifest = reader->manifest;
+  uint64_t limit_lsn;
+  status = read_limit(engine, &manifest, &limit_lsn, fault);
+  if (status != COUPON_OK) return status;
+  reader_init(reader, engine, limit_lsn);
+  reader->manifest = manifest;
+  return cpn_reader_run(reader, fault);
+}
+
+coupon_status cpn_recovery_read(coupon_engine *engine, const char *path, struct coupon_report *report,
+                                struct cpn_fault *fault) {
+  const struct cpn_io *io = engine->env.io;
+  struct cpn_reader reader = {0};
+  engine->directory = io->open_directory(io->context, path, false);
+  if (engine->directory < 0) return cpn_fault_from_io(fault, engine->directory, "", "cannot open the directory");
+  coupon_status status = begin_campaigns(engine, fault);
+  if (status != COUPON_OK) return status;
+  for (int attempt = 1;; attempt++) {
+    status = read_once(engine, &reader, fault);
+    if (status != COUPON_E_CORRUPT || attempt == READ_ATTEMPTS) break;
+    cpn_directory_fini(&engine->campaigns);
+    atomic_store_explicit(&engine->tickets, 0, memory_order_relaxed); /* relaxed: nobody else is here yet */
+    status = begin_campaigns(engine, fault);
+    if (status != COUPON_OK) return status;
+  }
+  fill_report(engine, &reader, report);
+  if (status != COUPON_OK) return status;
+  engine->log.life = reader.life;
+  atomic_init(&engine->log.segments, reader.last_number - reader.first_number + 1);
+  /* No record will ever pass through; the buffer only says where the log ends. */
+  struct cpn_sink nowhere = {.context = NULL, .commit = NULL};
+  bool enough = cpn_buffer_init(&engine->buffer, 4096, reader.lsn, &engine->clock) &&
+                cpn_commit_init(&engine->commit, &engine->buffer, nowhere, 8, cpn_apply_live, engine);
+  return enough ? COUPON_OK : cpn_fault_set(fault, COUPON_E_NOMEM, "", 0, "not enough memory");
+}

@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * From decided to final: who runs the commit stage, who waits for it, and how they learn of each other.
+ *
+ * With a log a thread steps. It sleeps on `work` when there is nothing; publishers wake it if it does. Without a log, or in a
+ * test, whoever publishes steps, unless somebody is at it already, who then looks again afterwards.
+ */
+#include <errno.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "base/callback.h"
+#include "engine/engine.h"
+
+/* --- telling ------------------------------------------------------------------------------------- */
+
+static void write_eventfd(coupon_engine *engine) {
+  int fd = atomic_load_explicit(&engine->eventfd, memory_order_acquire); /* pairs with cpn_wait_eventfd() */
+  if (fd < 0) return;
+  const uint64_t one = 1;
+  /* EAGAIN: the counter is full, and so readable: all that is wanted. */
+  ssize_t ignored = write(fd, &one, sizeof one);
+  (void)ignored;
+}
+
+void cpn_wait_tell(coupon_engine *engine) {
+  cpn_event_tell(&engine->changed);
+  write_eventfd(engine);
+}
+
+static void call_durable(coupon_engine *engine, coupon_status fault) {
+  const struct coupon_callbacks *callbacks = &engine->options.callbacks;
+  if (callbacks->durable == NULL) return;
+  cpn_callback_enter();
+  callbacks->durable(callbacks->context, cpn_commit_durable(&engine->commit), fault);
+  cpn_callback_leave();
+}
+
+coupon_status cpn_wait_eventfd(coupon_engine *engine, int *fd) {
+  *fd = atomic_load_explicit(&engine->eventfd, memory_order_acquire);
+  if (*fd >= 0) return COUPON_OK;
+  int fresh = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  if (fresh < 0) return COUPON_E_THREAD;
+  int none = -1;
+  /* acq_rel: an eventfd is a number, but whoever reads it has to have it open. */
+  if (atomic_compare_exchange_strong_explicit(&engine->eventfd, &none, fresh, memory_order_acq_rel,
+                                              memory_order_acquire)) {
+    *fd = fresh;
+  } else {
+    (void)close(fresh);
+    *fd = none;
+  }
+  return COUPON_OK;
+}
+
+/* --- stepping ------------------------------------------------------------------------------------ */
+
+void cpn_wait_fail(coupon_engine *engine, const struct cpn_fault *fault) {
+  if ((atomic_load_explicit(&engine->gate, memory_order_seq_cst) & CPN_GATE_FAILED) != 0) return;
+  engine->failure = *fault;
+  /* seq_cst, which includes release: the failure before the bit. */
+  atomic_fetch_or_explicit(&engine->gate, CPN_GATE_FAILED, memory_order_seq_cst);
+  cpn_engine_log(engine, COUPON_LOG_ERROR, "the engine stops: %s", fault->message);
+  cpn_wait_tell(engine);
+  call_durable(engine, fault->status);
+}
+
+/* Room in the buffer: those who wait for it are told before the slow part. */
+static void drained_now(void *context) {
+  coupon_engine *engine = context;
+  cpn_event_tell(&engine->changed);
+}
+
+int cpn_wait_step(coupon_engine *engine) {
+  /* A failed engine hands nothing to its sink again. */
+  if ((atomic_load_explicit(&engine->gate, memory_order_seq_cst) & CPN_GATE_FAILED) != 0) return -EIO;
+  int done = cpn_commit_step(&engine->commit, drained_now, engine);
+  if (done < 0) {
+    struct cpn_fault fault;
+    char name[CPN_SEGMENT_NAME_SIZE];
+    cpn_segment_name(engine->log.number, name);
+    (void)cpn_fault_from_io(&fault, done, name, "cannot write or sync the log");
+    cpn_wait_fail(engine, &fault);
+  } else if (done > 0) {
+    cpn_wait_tell(engine);
+    call_durable(engine, COUPON_OK);
+  }
+  return done;
+}
+
+/* Steps until nothing is published, unless somebody is at it: who then finds what we published, because it looks again
+ * after it has let go, and we published before we tried. All seq_cst: it is that order that counts. */
+static void step_together(coupon_engine *engine) {
+  while (cpn_buffer_ready(&engine->buffer)) {
+    if (atomic_exchange_explicit(&engine->stepping, 1, memory_order_seq_cst) != 0) return;
+    int done = cpn_wait_step(engine);
+    atomic_store_explicit(&engine->stepping, 0, memory_order_seq_cst);
+    if (done < 0) return;
+  }
+}
+
+void cpn_wait_published(coupon_engine *engine) {
+  if (engine->has_thread) {
+    /* seq_cst: see cpn_buffer_publish(). */
+    if (CPN_UNLIKELY(atomic_load_explicit(&engine->idle, memory_order_seq_cst) != 0)) cpn_event_tell(&engine->work);
+  } else if (!engine->has_log) {
+    step_together(engine);
+  }
+}
+
+/* --- the commit thread --------------------------------------------------------------------------- */
+
+static bool stopping(const coupon_engine *engine) {
+  return atomic_load_explicit(&engine->stop, memory_order_seq_cst) != 0;
+}
+
+static void sleep_until_work(coupon_engine *engine) {
+  atomic_store_explicit(&engine->idle, 1, memory_order_seq_cst);
+  uint32_t seen = cpn_event_look(&engine->work);
+  /* Whoever published before this look is seen here; whoever publishes after it sees `idle`. */
+  if (!cpn_buffer_ready(&engine->buffer) && !stopping(engine))
+    (void)cpn_event_wait(&engine->work, seen, INT64_MAX);
+  atomic_store_explicit(&engine->idle, 0, memory_order_seq_cst);
+}
+
+/* Lets a group gather, unless it has half filled the buffer, or close is waiting. */
+static void gather(coupon_engine *engine) {
+  if (engine->options.commit_delay_ns == 0) return;
+  int64_t deadline = cpn_deadline_after((int64_t)engine->options.commit_delay_ns);
+  for (;;) {
+    uint32_t seen = cpn_event_look(&engine->work);
+    uint64_t gathered = cpn_buffer_tail(&engine->buffer) - cpn_buffer_drained(&engine->buffer);
+    if (stopping(engine) || gathered >= engine->buffer.capacity / 2) return;
+    /* In slices: publishers do not wake us while we gather. */
+    int64_t slice = cpn_deadline_after(INT64_C(200000));
+    bool last = slice >= deadline;
+    if (!cpn_event_wait(&engine->work, seen, last ? deadline : slice) && last) return;
+  }
+}
+
+void *cpn_wait_commit_thread(void *argument) {
+  coupon_engine *engine = argument;
+  for (;;) {
+    if (cpn_buffer_ready(&engine->buffer)) {
+      gather(engine);
+      if (cpn_wait_step(engine) < 0) return NULL;
+    } else if (stopping(engine)) {
+      return NULL;
+    } else {
+      sleep_until_work(engine);
+    }
+  }
+}
+
+/* --- waiting ------------------------------------------------------------------------------------- */
+
+coupon_status cpn_wait_final(coupon_engine *engine, uint64_t lsn, int64_t deadline) {
+  for (;;) {
+    uint32_t seen = cpn_event_look(&engine->changed);
+    if (lsn <= cpn_commit_durable(&engine->commit)) return COUPON_OK;
+    /* A closed engine still makes final what was decided: close waits for that, and then for us. */
+    if ((atomic_load_explicit(&engine->gate, memory_order_seq_cst) & CPN_GATE_FAILED) != 0) return COUPON_E_FAILED;
+    if (deadline == COUPON_POLL || !cpn_event_wait(&engine->changed, seen, deadline))
+      return lsn <= cpn_commit_durable(&engine->commit) ? COUPON_OK : COUPON_NOT_FINAL;
+  }
+}
+
+coupon_status cpn_wait_room(coupon_engine *engine, uint32_t words, int64_t deadline) {
+  for (;;) {
+    uint32_t seen = cpn_event_look(&engine->changed);
+    coupon_status status = cpn_engine_gate(engine);
+    if (status != COUPON_OK) return status;
+    if (!cpn_buffer_is_full(&engine->buffer, words)) return COUPON_OK;
+    if (deadline == COUPON_POLL || !cpn_event_wait(&engine->changed, seen, deadline)) return COUPON_E_BUSY;
+  }
+}
