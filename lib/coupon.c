@@ -236,8 +236,8 @@ coupon_status coupon_info(coupon_engine *engine, uint64_t campaign, struct coupo
   return leave(&guest, cpn_query_info(engine, campaign, info));
 }
 
-coupon_status coupon_list(coupon_engine *engine, uint64_t from, struct coupon_campaign_info *infos,
-                          size_t element_size, size_t capacity, size_t *count) {
+coupon_status coupon_list(coupon_engine *engine, uint64_t from, struct coupon_campaign_info *infos, size_t element_size,
+                          size_t capacity, size_t *count) {
   if (engine == NULL || infos == NULL || count == NULL) return COUPON_E_INVAL;
   if (element_size < sizeof *infos || element_size > STRUCT_SIZE_MAX || capacity == 0) return COUPON_E_INVAL;
   struct guest guest;
@@ -266,14 +266,20 @@ coupon_status coupon_try_issue(coupon_engine *engine, uint64_t campaign, uint64_
   return leave(&guest, cpn_engine_try_issue(engine, campaign, user, ticket));
 }
 
-/* The number of an answer that is a ticket, which the commit stage has given it by the time it is final. */
-static void complete(coupon_engine *engine, struct coupon_ticket *ticket) {
-  bool has_number =
+/* The flag, and the number of an answer that is a ticket, which the commit stage has given it by the time it is final. False: the log has
+ * no such ticket at this position, so the answer is one of another engine, or of an earlier life whose end was cut. */
+static bool complete(coupon_engine *engine, struct coupon_ticket *ticket) {
+  bool is_ticket =
       ticket->answer == COUPON_ISSUED || ticket->answer == COUPON_ALREADY_ISSUED || ticket->answer == COUPON_OK;
   cpn_rcu_read_lock();
   cpn_engine_set_final(engine, ticket);
-  if (has_number && ticket->number == 0) ticket->number = cpn_query_number(engine, ticket->campaign, ticket->lsn);
+  bool final = (ticket->flags & COUPON_TICKET_FINAL) != 0;
+  uint64_t number = is_ticket ? cpn_query_number(engine, ticket->campaign, ticket->user, ticket->lsn) : 0;
   cpn_rcu_read_unlock();
+  if (number != 0) ticket->number = number;
+  if (!is_ticket || !final || number != 0) return true;
+  ticket->flags = 0;
+  return false;
 }
 
 coupon_status coupon_issue(coupon_engine *engine, uint64_t campaign, uint64_t user, int64_t deadline,
@@ -295,7 +301,8 @@ coupon_status coupon_issue(coupon_engine *engine, uint64_t campaign, uint64_t us
   }
   if (status >= 0) {
     coupon_status final = cpn_wait_final(engine, ticket->lsn, deadline);
-    complete(engine, ticket);
+    bool known = complete(engine, ticket);
+    CPN_INVARIANT(3, known);
     if (final == COUPON_E_FAILED) status = COUPON_E_FAILED;
   }
   return end_visit(engine, &guest, status);
@@ -309,7 +316,7 @@ coupon_status coupon_wait(coupon_engine *engine, struct coupon_ticket *ticket, i
   if (would_wait_in_callback(deadline)) return end_visit(engine, &guest, COUPON_E_IN_CALLBACK);
   if (ticket->lsn > cpn_buffer_tail(&engine->buffer)) return end_visit(engine, &guest, COUPON_E_INVAL);
   status = cpn_wait_final(engine, ticket->lsn, deadline);
-  complete(engine, ticket);
+  if (!complete(engine, ticket)) status = COUPON_E_INVAL;
   return end_visit(engine, &guest, status);
 }
 

@@ -113,8 +113,8 @@ COUPON_API const char *coupon_version(void);
 #define COUPON_NAME_MAX 255                  /**< bytes of a campaign's name, without the final zero */
 #define COUPON_CAMPAIGNS_MAX (UINT32_C(1) << 24)
 
-#define COUPON_POLL INT64_C(0)      /**< a deadline that has passed: answer at once */
-#define COUPON_FOREVER INT64_MAX    /**< a deadline that never passes */
+#define COUPON_POLL INT64_C(0)   /**< a deadline that has passed: answer at once */
+#define COUPON_FOREVER INT64_MAX /**< a deadline that never passes */
 
 /** The deadline `timeout_ns` from now; negative timeouts count as 0. Never fails. */
 COUPON_API int64_t coupon_deadline_after(int64_t timeout_ns);
@@ -164,36 +164,41 @@ struct coupon_callbacks {
 };
 
 struct coupon_options {
-  size_t size;                 /**< sizeof(struct coupon_options) */
-  int32_t durability;          /**< COUPON_SYNC (default), COUPON_WRITTEN or COUPON_NONE */
-  int32_t read_only;           /**< 1: a snapshot of what is final now; takes no lock, writes nothing,
+  size_t size;                       /**< sizeof(struct coupon_options) */
+  int32_t durability;                /**< COUPON_SYNC (default), COUPON_WRITTEN or COUPON_NONE */
+  int32_t read_only;                 /**< 1: a snapshot of what is final now; takes no lock, writes nothing,
                                     works beside the owner; issuing and creating answer COUPON_E_READ_ONLY */
-  uint64_t segment_size_bytes; /**< of a log file; 4 KiB … 4 GiB, a multiple of 4 KiB; 0: 64 MiB */
-  uint64_t log_buffer_bytes;   /**< between decision and write; 4 KiB … 1 GiB, a power of two; 0: 4 MiB */
-  uint64_t commit_delay_ns;    /**< let a group gather this long before it is written; at most 1 s; 0: none */
-  uint64_t max_memory_bytes;   /**< for campaigns, claims and tickets; beyond: COUPON_E_NOMEM; 0: no limit */
+  uint64_t segment_size_bytes;       /**< of a log file; 4 KiB … 4 GiB, a multiple of 4 KiB; 0: 64 MiB */
+  uint64_t log_buffer_bytes;         /**< between decision and write; 4 KiB … 1 GiB, a power of two; 0: 4 MiB */
+  uint64_t commit_delay_ns;          /**< let a group gather this long before it is written; at most 1 s; 0: none */
+  uint64_t max_memory_bytes;         /**< for campaigns, claims and tickets; beyond: COUPON_E_NOMEM; 0: no limit */
   struct coupon_allocator allocator; /**< both functions or neither */
   struct coupon_callbacks callbacks; /**< each may be NULL */
 };
 
-#define COUPON_OPTIONS_INIT \
-  { sizeof(struct coupon_options), COUPON_SYNC, 0, 0, 0, 0, 0, {NULL, NULL, NULL}, {NULL, NULL, NULL, NULL, NULL} }
+#define COUPON_OPTIONS_INIT                                                                                         \
+  {                                                                                                                 \
+    sizeof(struct coupon_options), COUPON_SYNC, 0, 0, 0, 0, 0, {NULL, NULL, NULL}, { NULL, NULL, NULL, NULL, NULL } \
+  }
 
 /** What coupon_open() found: filled on success and on failure. */
 struct coupon_report {
-  size_t size;             /**< sizeof(struct coupon_report) */
-  coupon_status status;    /**< what coupon_open() returned */
-  int32_t os_error;        /**< the errno behind it, or 0 */
-  uint64_t records;        /**< log records replayed */
-  uint64_t tickets;        /**< of which tickets */
-  uint64_t recovered_lsn;  /**< the end of what was kept */
-  uint64_t cut_bytes;      /**< bytes behind it that a crash left unfinished; they were never final */
-  uint64_t offset;         /**< where in `file` the damage, or the cut, begins */
-  char file[64];           /**< a file's name within the directory, or "" */
-  char message[192];       /**< one sentence: what, and what to do */
+  size_t size;            /**< sizeof(struct coupon_report) */
+  coupon_status status;   /**< what coupon_open() returned */
+  int32_t os_error;       /**< the errno behind it, or 0 */
+  uint64_t records;       /**< log records replayed */
+  uint64_t tickets;       /**< of which tickets */
+  uint64_t recovered_lsn; /**< the end of what was kept */
+  uint64_t cut_bytes;     /**< bytes behind it that a crash left unfinished; they were never final */
+  uint64_t offset;        /**< where in `file` the damage, or the cut, begins */
+  char file[64];          /**< a file's name within the directory, or "" */
+  char message[192];      /**< one sentence: what, and what to do */
 };
 
-#define COUPON_REPORT_INIT { sizeof(struct coupon_report), 0, 0, 0, 0, 0, 0, 0, {0}, {0} }
+#define COUPON_REPORT_INIT                                        \
+  {                                                               \
+    sizeof(struct coupon_report), 0, 0, 0, 0, 0, 0, 0, {0}, { 0 } \
+  }
 
 /**
  * Opens an engine on `directory`, creating it (mode 0700) if it does not exist, or recovering what
@@ -230,26 +235,27 @@ COUPON_API coupon_status coupon_close(coupon_engine *engine);
 COUPON_API coupon_status coupon_destroy(coupon_engine *engine);
 
 struct coupon_stats {
-  size_t size;                /**< sizeof(struct coupon_stats) */
-  coupon_status failure;      /**< what stopped the engine, or COUPON_OK */
-  int32_t failure_os_error;   /**< the errno behind it, or 0 */
+  size_t size;              /**< sizeof(struct coupon_stats) */
+  coupon_status failure;    /**< what stopped the engine, or COUPON_OK */
+  int32_t failure_os_error; /**< the errno behind it, or 0 */
   int32_t durability;
   int32_t read_only;
   uint64_t campaigns;
-  uint64_t tickets;           /**< numbered so far, over all campaigns */
-  uint64_t reserved_lsn;      /**< end of what callers have reserved */
-  uint64_t durable_lsn;       /**< end of what is final */
-  uint64_t commits;           /**< groups made final since opening */
-  uint64_t syncs;             /**< fdatasync calls since opening */
-  uint64_t bytes_written;     /**< to log files since opening */
-  uint64_t voids;             /**< reserved and given up slots since opening */
-  uint64_t segments;          /**< log files */
-  uint64_t life;              /**< how often the directory was opened for writing, this time included */
-  uint64_t memory_bytes;      /**< held now of what max_memory_bytes limits */
-  uint64_t time_ns;           /**< the last decision time */
+  uint64_t tickets;       /**< numbered so far, over all campaigns */
+  uint64_t reserved_lsn;  /**< end of what callers have reserved */
+  uint64_t durable_lsn;   /**< end of what is final */
+  uint64_t commits;       /**< groups made final since opening */
+  uint64_t syncs;         /**< fdatasync calls since opening */
+  uint64_t bytes_written; /**< to log files since opening */
+  uint64_t voids;         /**< reserved and given up slots since opening */
+  uint64_t segments;      /**< log files */
+  uint64_t life;          /**< how often the directory was opened for writing, this time included */
+  uint64_t memory_bytes;  /**< held now of what max_memory_bytes limits */
+  uint64_t time_ns;       /**< the last decision time */
 };
 
-#define COUPON_STATS_INIT { sizeof(struct coupon_stats), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+#define COUPON_STATS_INIT \
+  { sizeof(struct coupon_stats), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 
 /** Numbers for an operator. Answers on a failed engine too. Never blocks; the fields are read one by
  *  one, so they may be some calls apart. @return COUPON_OK. @since 0.1.0 */
@@ -269,7 +275,8 @@ struct coupon_campaign_spec {
   const char *name;      /**< at most COUPON_NAME_MAX bytes, any but zero; NULL: "" */
 };
 
-#define COUPON_CAMPAIGN_SPEC_INIT { sizeof(struct coupon_campaign_spec), 0, 0, 1, 0, 0, NULL }
+#define COUPON_CAMPAIGN_SPEC_INIT \
+  { sizeof(struct coupon_campaign_spec), 0, 0, 1, 0, 0, NULL }
 
 /** A campaign's state. */
 enum { COUPON_STATE_SCHEDULED = 0, COUPON_STATE_OPEN = 1, COUPON_STATE_SOLD_OUT = 2, COUPON_STATE_CLOSED = 3 };
@@ -278,7 +285,7 @@ struct coupon_campaign_info {
   size_t size; /**< sizeof(struct coupon_campaign_info) */
   uint64_t id;
   uint64_t stock;
-  uint64_t issued;    /**< decided so far; issued + remaining = stock */
+  uint64_t issued; /**< decided so far; issued + remaining = stock */
   uint64_t remaining;
   uint64_t user_limit;
   uint64_t opens_at_ns;
@@ -289,7 +296,10 @@ struct coupon_campaign_info {
   char name[COUPON_NAME_MAX + 1];
 };
 
-#define COUPON_CAMPAIGN_INFO_INIT { sizeof(struct coupon_campaign_info), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, {0} }
+#define COUPON_CAMPAIGN_INFO_INIT                                            \
+  {                                                                          \
+    sizeof(struct coupon_campaign_info), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, { 0 } \
+  }
 
 /**
  * Creates a campaign, or finds that one with the same id and the same description exists, and waits
@@ -330,14 +340,15 @@ struct coupon_ticket {
   size_t size;       /**< sizeof(struct coupon_ticket) */
   uint64_t campaign; /**< id */
   uint64_t user;
-  uint64_t number;   /**< 1, 2, 3 … in the campaign; 0: not known before the log's order is (see coupon_wait) */
-  uint64_t lsn;      /**< the answer is final when this is durable */
-  uint64_t time_ns;  /**< of issue, or of the refusal; times of issue never fall along the numbers */
-  uint32_t flags;    /**< COUPON_TICKET_FINAL */
-  int32_t answer;    /**< what the call answered: COUPON_ISSUED, COUPON_SOLD_OUT … */
+  uint64_t number;  /**< 1, 2, 3 … in the campaign; 0: not known before the log's order is (see coupon_wait) */
+  uint64_t lsn;     /**< the answer is final when this is durable */
+  uint64_t time_ns; /**< of issue, or of the refusal; times of issue never fall along the numbers */
+  uint32_t flags;   /**< COUPON_TICKET_FINAL */
+  int32_t answer;   /**< what the call answered: COUPON_ISSUED, COUPON_SOLD_OUT … */
 };
 
-#define COUPON_TICKET_INIT { sizeof(struct coupon_ticket), 0, 0, 0, 0, 0, 0, 0 }
+#define COUPON_TICKET_INIT \
+  { sizeof(struct coupon_ticket), 0, 0, 0, 0, 0, 0, 0 }
 
 /**
  * "One of these, for me": decides, never waits for the disk.
@@ -369,11 +380,12 @@ COUPON_API COUPON_MUST_CHECK coupon_status coupon_issue(coupon_engine *engine, u
                                                         int64_t deadline, struct coupon_ticket *ticket);
 
 /**
- * Waits until the answer in `ticket` (as an earlier call filled it) is final or the deadline passes,
- * and completes it: the number, and the flag. With COUPON_POLL it only looks.
+ * Waits until the answer in `ticket` (as an earlier call on this engine filled it) is final or the deadline
+ * passes, and completes it: the number, and the flag. With COUPON_POLL it only looks. An answer of an earlier
+ * life of the directory that was not final then is void: ask coupon_lookup(), or issue again.
  *
  * @return COUPON_OK: final; COUPON_NOT_FINAL; COUPON_E_IN_CALLBACK unless the deadline is COUPON_POLL;
- * COUPON_E_INVAL: no such position in this log. @since 0.1.0
+ * COUPON_E_INVAL: this log has no such answer. @since 0.1.0
  */
 COUPON_API COUPON_MUST_CHECK coupon_status coupon_wait(coupon_engine *engine, struct coupon_ticket *ticket,
                                                        int64_t deadline);

@@ -7,7 +7,8 @@
 
 void cpn_invariant_broken(int number, const char *condition, const char *file, int line) {
   char text[512];
-  int length = snprintf(text, sizeof text, "libcoupon: invariant %d broken: %s (%s:%d)\n", number, condition, file, line);
+  int length =
+      snprintf(text, sizeof text, "libcoupon: invariant %d broken: %s (%s:%d)\n", number, condition, file, line);
   if (length > 0) {
     size_t size = (size_t)length < sizeof text ? (size_t)length : sizeof text - 1;
     /* A failure to print changes nothing: we abort in any case. */

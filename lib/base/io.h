@@ -15,9 +15,9 @@
 #define CPN_IO_NAME_MAX 64
 
 enum cpn_io_mode {
-  CPN_IO_READ,       /* must exist */
-  CPN_IO_WRITE,      /* read and write, must exist */
-  CPN_IO_CREATE,     /* read and write, must not exist; mode 0600 whatever the umask */
+  CPN_IO_READ,   /* must exist */
+  CPN_IO_WRITE,  /* read and write, must exist */
+  CPN_IO_CREATE, /* read and write, must not exist; mode 0600 whatever the umask */
 };
 
 typedef void cpn_io_list_fn(void *context, const char *name);
@@ -41,7 +41,7 @@ struct cpn_io {
   int (*rename)(void *context, int directory, const char *from, const char *to);
   int (*remove)(void *context, int directory, const char *name);
   int (*sync_directory)(void *context, int directory);
-  int (*close)(void *context, int handle);      /* of a file or a directory */
+  int (*close)(void *context, int handle);               /* of a file or a directory */
   int (*unlock)(void *context, int directory, int file); /* gives the lock up and closes its file */
 };
 

@@ -22,8 +22,8 @@ enum cpn_point {
 #if CPN_TEST_POINTS
 /* Set by tests, before threads start. */
 extern void (*cpn_point_hook)(enum cpn_point point);
-#define CPN_POINT(point)                                     \
-  do {                                                       \
+#define CPN_POINT(point)                                           \
+  do {                                                             \
     if (cpn_point_hook != NULL) cpn_point_hook(CPN_POINT_##point); \
   } while (0)
 #else

@@ -9,7 +9,8 @@ struct text {
   const char *sentence;
 };
 
-#define TEXT(constant, sentence) {constant, #constant, sentence}
+#define TEXT(constant, sentence) \
+  { constant, #constant, sentence }
 
 static const struct text texts[] = {
     TEXT(COUPON_OK, "done"),

@@ -79,8 +79,8 @@ static coupon_status replay_change(struct cpn_campaign *campaign, const struct c
   return cpn_stock_change(&campaign->stock, word, CPN_STOCK_CLOSED) ? COUPON_OK : broken(fault, "cannot close");
 }
 
-static coupon_status replay_issue(coupon_engine *engine, struct cpn_campaign *campaign,
-                                  const struct cpn_record *record, struct cpn_fault *fault) {
+static coupon_status replay_issue(coupon_engine *engine, struct cpn_campaign *campaign, const struct cpn_record *record,
+                                  struct cpn_fault *fault) {
   uint64_t word = cpn_stock_read(&campaign->stock);
   uint64_t numbered = cpn_tickets_numbered(&campaign->tickets);
   if (cpn_word_state(word) != CPN_STOCK_OPEN) return broken(fault, "a ticket of a campaign that is not open");

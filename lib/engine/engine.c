@@ -19,7 +19,8 @@ struct patience {
   int rounds;
 };
 
-#define PATIENCE_INIT {CK_BACKOFF_INITIALIZER, 0}
+#define PATIENCE_INIT \
+  { CK_BACKOFF_INITIALIZER, 0 }
 #define PATIENT_ROUNDS 6
 
 static void wait_a_little(struct patience *patience) {

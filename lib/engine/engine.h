@@ -36,13 +36,13 @@ enum { CPN_GATE_CLOSED = 1, CPN_GATE_FAILED = 2 };
 struct coupon_engine {
   /* Constant while the engine is open. */
   struct cpn_env env;
-  struct coupon_options options; /* with the defaults filled in */
-  bool has_log;                  /* not COUPON_NONE, not read_only */
-  bool has_thread;               /* a commit thread runs; otherwise callers, or a test, step */
+  struct coupon_options options;      /* with the defaults filled in */
+  bool has_log;                       /* not COUPON_NONE, not read_only */
+  bool has_thread;                    /* a commit thread runs; otherwise callers, or a test, step */
   const volatile uint64_t *fork_page; /* reads CPN_FORK_MAGIC in the process that opened, 0 in a child */
-  int directory, owner_file;     /* handles, or -1 */
+  int directory, owner_file;          /* handles, or -1 */
   pthread_t thread;
-  struct cpn_siphash_key key;    /* of the claim sets and the directory: secret, per engine */
+  struct cpn_siphash_key key; /* of the claim sets and the directory: secret, per engine */
 
   struct cpn_memory memory;
   struct cpn_clock clock;
@@ -61,7 +61,7 @@ struct coupon_engine {
 
   /* Rarely written. */
   _Alignas(CPN_CACHE_LINE) _Atomic uint32_t visitors; /* calls in progress that may wait; close waits for them */
-  _Atomic uint32_t stepping; /* without a commit thread: somebody is in the step */
+  _Atomic uint32_t stepping;                          /* without a commit thread: somebody is in the step */
   _Atomic uint64_t voids;
   _Atomic uint64_t tickets; /* written by whoever steps */
   struct cpn_fault failure; /* set before CPN_GATE_FAILED */
@@ -76,7 +76,8 @@ struct coupon_engine {
 coupon_status cpn_engine_gate(const coupon_engine *engine);
 
 /* Inside a read-side critical section, the gate being open. Never waits for the disk. */
-coupon_status cpn_engine_try_issue(coupon_engine *engine, uint64_t campaign, uint64_t user, struct coupon_ticket *ticket);
+coupon_status cpn_engine_try_issue(coupon_engine *engine, uint64_t campaign, uint64_t user,
+                                   struct coupon_ticket *ticket);
 
 /* The ticket behind a claim that is HELD or NUMBERED; `state` as it was read from it. */
 void cpn_engine_describe(const coupon_engine *engine, const struct cpn_campaign *campaign,
@@ -153,8 +154,8 @@ coupon_status cpn_query_lookup(coupon_engine *engine, uint64_t campaign, uint64_
                                uint64_t *count);
 void cpn_query_ticket(coupon_engine *engine, const struct cpn_campaign *campaign, uint64_t number,
                       struct coupon_ticket *ticket);
-/* The number of the ticket whose record ends at `lsn`, or 0. */
-uint64_t cpn_query_number(coupon_engine *engine, uint64_t campaign, uint64_t lsn);
+/* The number of the user's ticket whose record ends at `lsn`, or 0. */
+uint64_t cpn_query_number(coupon_engine *engine, uint64_t campaign, uint64_t user, uint64_t lsn);
 void cpn_query_stats(coupon_engine *engine, struct coupon_stats *stats);
 
 /* --- recovery.c ---------------------------------------------------------------------------------- */

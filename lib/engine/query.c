@@ -56,8 +56,8 @@ void cpn_query_ticket(coupon_engine *engine, const struct cpn_campaign *campaign
 
 /* LP(lookup): the read of the claim that is not PENDING. A pending one must be waited for: its unit may be taken
  * already, for everybody who reads the stock to see. */
-coupon_status cpn_query_lookup(coupon_engine *engine, uint64_t campaign_id, uint64_t user,
-                               struct coupon_ticket *ticket, uint64_t *count) {
+coupon_status cpn_query_lookup(coupon_engine *engine, uint64_t campaign_id, uint64_t user, struct coupon_ticket *ticket,
+                               uint64_t *count) {
   struct cpn_campaign *campaign = cpn_directory_find(&engine->campaigns, campaign_id);
   if (campaign == NULL) return COUPON_NO_CAMPAIGN;
   struct cpn_claim *claim = cpn_claim_set_find(&campaign->claims, user);
@@ -72,9 +72,11 @@ coupon_status cpn_query_lookup(coupon_engine *engine, uint64_t campaign_id, uint
   return COUPON_OK;
 }
 
-uint64_t cpn_query_number(coupon_engine *engine, uint64_t campaign_id, uint64_t lsn) {
+uint64_t cpn_query_number(coupon_engine *engine, uint64_t campaign_id, uint64_t user, uint64_t lsn) {
   struct cpn_campaign *campaign = cpn_directory_find(&engine->campaigns, campaign_id);
-  return campaign == NULL ? 0 : cpn_tickets_find(&campaign->tickets, lsn);
+  if (campaign == NULL) return 0;
+  uint64_t number = cpn_tickets_find(&campaign->tickets, lsn);
+  return number != 0 && cpn_tickets_row(&campaign->tickets, number)->user == user ? number : 0;
 }
 
 void cpn_query_stats(coupon_engine *engine, struct coupon_stats *stats) {

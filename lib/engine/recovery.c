@@ -87,8 +87,7 @@ static int write_manifest(coupon_engine *engine, const struct cpn_manifest *mani
   int error = cpn_io_write_all(io, file, 0, block, sizeof block);
   if (error == 0) error = io->sync(io->context, file);
   (void)io->close(io->context, file);
-  if (error == 0)
-    error = io->rename(io->context, engine->directory, CPN_MANIFEST_TEMPORARY_NAME, CPN_MANIFEST_NAME);
+  if (error == 0) error = io->rename(io->context, engine->directory, CPN_MANIFEST_TEMPORARY_NAME, CPN_MANIFEST_NAME);
   if (error == 0) error = io->sync_directory(io->context, engine->directory);
   return error;
 }
@@ -145,11 +144,11 @@ static coupon_status repair(coupon_engine *engine, const struct cpn_reader *read
 
 /* The log goes on: a record that begins the life, durable before anybody is answered, whatever the durability asked for. */
 static coupon_status begin_life(coupon_engine *engine, struct cpn_fault *fault) {
-  struct cpn_record record = {.type = CPN_RECORD_LIFE,
-                              .life = engine->log.life,
-                              .began_lsn = cpn_buffer_tail(&engine->buffer)};
+  struct cpn_record record = {
+      .type = CPN_RECORD_LIFE, .life = engine->log.life, .began_lsn = cpn_buffer_tail(&engine->buffer)};
   uint64_t at = cpn_buffer_reserve(&engine->buffer, CPN_WORDS_LIFE, &record.time_ns);
-  if (at == CPN_LSN_NONE) return cpn_fault_set(fault, COUPON_E_LOG_FULL, "", 0, "the log has reached its last position");
+  if (at == CPN_LSN_NONE)
+    return cpn_fault_set(fault, COUPON_E_LOG_FULL, "", 0, "the log has reached its last position");
   uint64_t words[CPN_WORDS_LIFE];
   uint64_t head = cpn_record_encode(&record, words);
   cpn_buffer_put(&engine->buffer, at, head, words);

@@ -118,8 +118,7 @@ static void sleep_until_work(coupon_engine *engine) {
   atomic_store_explicit(&engine->idle, 1, memory_order_seq_cst);
   uint32_t seen = cpn_event_look(&engine->work);
   /* Whoever published before this look is seen here; whoever publishes after it sees `idle`. */
-  if (!cpn_buffer_ready(&engine->buffer) && !stopping(engine))
-    (void)cpn_event_wait(&engine->work, seen, INT64_MAX);
+  if (!cpn_buffer_ready(&engine->buffer) && !stopping(engine)) (void)cpn_event_wait(&engine->work, seen, INT64_MAX);
   atomic_store_explicit(&engine->idle, 0, memory_order_seq_cst);
 }
 

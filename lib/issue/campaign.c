@@ -29,7 +29,7 @@ void cpn_campaign_destroy(struct cpn_memory *memory, struct cpn_campaign *campai
 }
 
 bool cpn_campaign_spec_equal(const struct cpn_campaign_spec *a, const struct cpn_campaign_spec *b) {
-  return a->id == b->id && a->stock == b->stock && a->user_limit == b->user_limit &&
-         a->opens_at_ns == b->opens_at_ns && a->closes_at_ns == b->closes_at_ns && a->name_length == b->name_length &&
+  return a->id == b->id && a->stock == b->stock && a->user_limit == b->user_limit && a->opens_at_ns == b->opens_at_ns &&
+         a->closes_at_ns == b->closes_at_ns && a->name_length == b->name_length &&
          (a->name_length == 0 || memcmp(a->name, b->name, a->name_length) == 0);
 }

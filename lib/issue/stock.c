@@ -14,8 +14,7 @@
 _Static_assert(BASIS_LSN_BITS + CPN_WORD_EPOCH_BITS == 64, "the basis fills a word");
 
 static uint64_t word_make(uint64_t remaining, uint64_t epoch, enum cpn_stock_state state) {
-  return remaining | (epoch & CPN_WORD_EPOCH_MASK) << CPN_WORD_REMAINING_BITS |
-         (uint64_t)state << CPN_WORD_STATE_SHIFT;
+  return remaining | (epoch & CPN_WORD_EPOCH_MASK) << CPN_WORD_REMAINING_BITS | (uint64_t)state << CPN_WORD_STATE_SHIFT;
 }
 
 static uint64_t basis_make(uint64_t epoch, uint64_t lsn) { return epoch << BASIS_LSN_BITS | lsn / 8; }
@@ -36,8 +35,8 @@ bool cpn_stock_take(struct cpn_stock *stock, uint64_t seen, uint64_t floor) {
   do {
     if (((now ^ seen) & RULE_MASK) != 0 || cpn_word_refuses(now) || cpn_word_remaining(now) <= floor) return false;
     /* LP(issue): the successful exchange. Retry: another thread took a unit or changed the campaign. */
-  } while (!atomic_compare_exchange_weak_explicit(&stock->word, &now, now - 1, memory_order_seq_cst,
-                                                  memory_order_seq_cst));
+  } while (
+      !atomic_compare_exchange_weak_explicit(&stock->word, &now, now - 1, memory_order_seq_cst, memory_order_seq_cst));
   return true;
 }
 
@@ -47,8 +46,8 @@ bool cpn_stock_change(struct cpn_stock *stock, uint64_t seen, enum cpn_stock_sta
     if (((now ^ seen) & RULE_MASK) != 0) return false;
     then = word_make(cpn_word_remaining(now), cpn_word_epoch(now) + 1, state);
     /* LP(open, close): the successful exchange. Retry: another thread took a unit or changed the campaign. */
-  } while (!atomic_compare_exchange_weak_explicit(&stock->word, &now, then, memory_order_seq_cst,
-                                                  memory_order_seq_cst));
+  } while (
+      !atomic_compare_exchange_weak_explicit(&stock->word, &now, then, memory_order_seq_cst, memory_order_seq_cst));
   return true;
 }
 

@@ -308,8 +308,7 @@ static enum cpn_decoded decode_by_type(struct cpn_record *record, const unsigned
 
 _Static_assert(CPN_WORDS_END == CPN_WORDS_CHANGE, "END, OPEN and CLOSE are decoded alike");
 
-enum cpn_decoded cpn_record_decode(struct cpn_record *record, const unsigned char *bytes, size_t size,
-                                   size_t *length) {
+enum cpn_decoded cpn_record_decode(struct cpn_record *record, const unsigned char *bytes, size_t size, size_t *length) {
   if (size < 8) return CPN_DECODED_DAMAGED;
   uint64_t head = cpn_get_u64(bytes);
   uint32_t words = cpn_record_words(head);

@@ -133,11 +133,11 @@ struct cpn_record {
   uint32_t campaign; /* index */
   uint64_t lsn;      /* of the byte past it */
   uint64_t time_ns;
-  uint64_t user;     /* ISSUE */
-  uint64_t life;     /* LIFE */
-  uint64_t began_lsn; /* LIFE */
+  uint64_t user;                                             /* ISSUE */
+  uint64_t life;                                             /* LIFE */
+  uint64_t began_lsn;                                        /* LIFE */
   uint64_t id, stock, user_limit, opens_at_ns, closes_at_ns; /* CAMPAIGN … */
-  const char *name; /* points into the bytes given */
+  const char *name;                                          /* points into the bytes given */
   uint32_t name_length;
 };
 

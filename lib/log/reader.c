@@ -137,8 +137,7 @@ coupon_status cpn_reader_manifest(const struct cpn_io *io, int directory, struct
   int64_t got = cpn_io_read_all(io, file, 0, block, sizeof block);
   (void)io->close(io->context, file);
   if (got < 0) return cpn_fault_from_io(fault, got, CPN_MANIFEST_NAME, "cannot read the manifest");
-  enum cpn_decoded decoded =
-      got == (int64_t)sizeof block ? cpn_manifest_decode(manifest, block) : CPN_DECODED_NOT;
+  enum cpn_decoded decoded = got == (int64_t)sizeof block ? cpn_manifest_decode(manifest, block) : CPN_DECODED_NOT;
   if (decoded == CPN_DECODED_NEWER)
     return cpn_fault_set(fault, COUPON_E_VERSION, CPN_MANIFEST_NAME, 0,
                          "the directory has a newer version; use a newer libcoupon");
@@ -246,8 +245,7 @@ static coupon_status read_frames(struct cpn_reader *reader, struct segment *segm
     reader->life = frame.life;
     reader->offset += cpn_frame_size(frame.payload_bytes);
   }
-  if (segment->error < 0)
-    return cpn_fault_from_io(fault, segment->error, segment->name, "cannot read a log segment");
+  if (segment->error < 0) return cpn_fault_from_io(fault, segment->error, segment->name, "cannot read a log segment");
   return COUPON_OK;
 }
 
@@ -266,8 +264,7 @@ static coupon_status search_tail(struct cpn_reader *reader, struct segment *segm
         cpn_frame_decode(&frame, reader->manifest.identity, segment->number, at, block) == CPN_DECODED_OK)
       reader->proof_lsn = cpn_max_u64(reader->proof_lsn, frame.synced_lsn);
   }
-  if (segment->error < 0)
-    return cpn_fault_from_io(fault, segment->error, segment->name, "cannot read a log segment");
+  if (segment->error < 0) return cpn_fault_from_io(fault, segment->error, segment->name, "cannot read a log segment");
   return COUPON_OK;
 }
 
@@ -317,8 +314,7 @@ coupon_status cpn_reader_run(struct cpn_reader *reader, struct cpn_fault *fault)
   reader->first_number = reader->manifest.first_segment;
   reader->last_number = cpn_max_u64(numbers.last, reader->first_number);
   unsigned char *window = malloc(WINDOW_SIZE);
-  if (window == NULL)
-    return cpn_fault_set(fault, COUPON_E_NOMEM, "", 0, "no memory to read the log");
+  if (window == NULL) return cpn_fault_set(fault, COUPON_E_NOMEM, "", 0, "no memory to read the log");
   memset(fault, 0, sizeof *fault);
   coupon_status status = read_segments(reader, window, fault);
   free(window);

@@ -26,11 +26,12 @@ struct cpn_reader {
   uint64_t first_number, last_number; /* segments */
   uint64_t lsn;                       /* stop: end of the last valid frame */
   uint64_t life;
-  uint64_t offset;      /* stop, in the last segment */
-  uint64_t file_size;   /* of the last segment */
-  uint64_t tail_end;    /* behind the last byte that is not zero, >= offset */
-  uint64_t proof_lsn;   /* everything up to here was synced */
-  uint64_t proof_offset; /* in the last segment: where the first frame that is not proved begins; 0: the header is not either */
+  uint64_t offset;    /* stop, in the last segment */
+  uint64_t file_size; /* of the last segment */
+  uint64_t tail_end;  /* behind the last byte that is not zero, >= offset */
+  uint64_t proof_lsn; /* everything up to here was synced */
+  uint64_t
+      proof_offset; /* in the last segment: where the first frame that is not proved begins; 0: the header is not either */
   uint64_t records;
 };
 

@@ -19,8 +19,8 @@ struct cpn_segment_log {
   int owner_file; /* handle of the lock file; not owned */
   unsigned char identity[CPN_IDENTITY_SIZE];
   uint64_t segment_size; /* of segments made from now on */
-  bool sync_each; /* COUPON_SYNC */
-  uint64_t process; /* for the hint */
+  bool sync_each;        /* COUPON_SYNC */
+  uint64_t process;      /* for the hint */
   struct cpn_clock *clock;
 
   int file; /* the last segment, or -1 */
