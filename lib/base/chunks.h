@@ -14,7 +14,7 @@
 #include "base/defs.h"
 #include "base/memory.h"
 
-#define CPN_CHUNKS_MAX 36
+#define CPN_CHUNKS_MAX 37
 
 struct cpn_chunks {
   uint64_t max_count; /* elements; the last chunk is cut to it */

@@ -1,8 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "issue/tickets.h"
 
+#include "coupon/coupon.h"
+
 /* Rows of the first chunk, 2^4: half a kilobyte for a campaign that gave out one ticket. */
 #define FIRST_ROWS_BITS 4
+_Static_assert((UINT64_C(1) << (FIRST_ROWS_BITS + CPN_CHUNKS_MAX)) - (UINT64_C(1) << FIRST_ROWS_BITS) >= COUPON_STOCK_MAX,
+               "the chunks reach the largest stock");
 
 void cpn_tickets_init(struct cpn_tickets *tickets, uint64_t stock) {
   atomic_init(&tickets->numbered, 0);

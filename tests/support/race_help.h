@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the race tests share: a seed that is printed, threads that start a round together, threads that dawdle or are held at
+ * marked points, requests written down with their place in real time, and the duel: rounds in which two threads meet at
+ * a campaign's last unit, with the judges of what they were told.
+ *
+ * A failed check ends the program with status 1. Nothing here sleeps to wait for somebody, or looks at a time.
+ *
+ * Every program may be called with a scale (0.1: a tenth of the rounds) and a seed, or be given them in COUPON_TEST_SCALE and
+ * COUPON_TEST_SEED. Under a sanitizer the rounds are fewer by themselves.
+ */
+#ifndef TESTS_SUPPORT_RACE_HELP_H
+#define TESTS_SUPPORT_RACE_HELP_H
+
+#include <inttypes.h>
+#include <pthread.h>
+#include <semaphore.h>
+#include <stdatomic.h>
+#include <stdio.h>
+
+#include "base/points.h"
+#include "engine/engine.h"
+
+/* --- the program --------------------------------------------------------------------------------- */
+
+/* Reads the arguments, prints name, seed and scale, and sets the hook at marked points. First of all. */
+void race_begin(const char *name, int argc, char **argv);
+
+/* `full` rounds, scaled; at least `least`. */
+uint64_t race_rounds(uint64_t full, uint64_t least);
+
+#define RACE_CHECK(condition, ...)                                              \
+  do {                                                                          \
+    if (!(condition)) race_failed(__FILE__, __LINE__, #condition, __VA_ARGS__); \
+  } while (0)
+_Noreturn void race_failed(const char *file, int line, const char *condition, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+
+/* --- chance -------------------------------------------------------------------------------------- */
+
+struct race_random {
+  uint64_t state;
+};
+
+/* The same for the same seed and stream. */
+struct race_random race_stream(uint64_t stream);
+uint64_t race_next(struct race_random *random);
+uint64_t race_below(struct race_random *random, uint64_t limit);
+
+/* --- threads ------------------------------------------------------------------------------------- */
+
+typedef void race_body(void *context, uint32_t index);
+
+struct race_thread {
+  pthread_t thread;
+  race_body *body;
+  void *context;
+  uint32_t index;
+};
+
+void race_start(struct race_thread *thread, race_body *body, void *context, uint32_t index);
+void race_join(struct race_thread *thread);
+/* Runs `count` (at most 8) threads with the indices 0, 1 … to their ends. */
+void race_run(uint32_t count, race_body *body, void *context);
+
+/* Where threads wait for each other, again and again. `meetings` is the thread's own count of them, 0 at first. */
+struct race_barrier {
+  uint32_t threads;
+  _Alignas(CPN_CACHE_LINE) _Atomic uint64_t arrived;
+};
+
+void race_barrier_init(struct race_barrier *barrier, uint32_t threads);
+void race_meet(struct race_barrier *barrier, uint64_t *meetings);
+
+/* One turn of a loop that waits for another thread: spins a little, then lets others run. */
+void race_turn(uint32_t *turns);
+/* Wastes about that many loads' time. */
+void race_dally(uint64_t pauses);
+
+/* --- marked points ------------------------------------------------------------------------------- */
+
+/* The calling thread, at marked points, wastes a random time or yields: `chance` times of 256. 0: no more. */
+void race_dawdle(struct race_random random, uint32_t chance);
+
+/* A place where one thread is stopped once. */
+struct race_hold {
+  enum cpn_point point;
+  sem_t reached, released;
+};
+
+void race_hold_init(struct race_hold *hold, enum cpn_point point);
+void race_hold_fini(struct race_hold *hold);
+/* The calling thread, or whichever thread comes first, stops when it next passes the point. */
+void race_hold_me(struct race_hold *hold);
+void race_hold_anyone(struct race_hold *hold);
+/* Waits until it has stopped; lets it go on. */
+void race_hold_reached(struct race_hold *hold);
+void race_hold_release(struct race_hold *hold);
+
+/* Counts how often the calling thread passes `point`; NULL: no more. */
+void race_count_passes(enum cpn_point point, _Atomic uint64_t *passes);
+
+/* --- engines ------------------------------------------------------------------------------------- */
+
+#define RACE_PATH_MAX 512
+
+/* A new directory below TMPDIR; and it is gone again, with the files in it. */
+void race_directory_create(char path[RACE_PATH_MAX]);
+void race_directory_remove(const char *path);
+
+/* `path` NULL: in memory only. `clock` may be NULL. Checks that it works. */
+coupon_engine *race_open(const char *path, int32_t durability, uint64_t log_buffer_bytes,
+                         uint64_t (*clock)(void *context));
+/* Closes and destroys; checks that both work. */
+void race_close(coupon_engine *engine);
+
+/* Checks that it is created, without waiting for finality. Windows as in the spec; limit 0 or 1. */
+void race_campaign(coupon_engine *engine, uint64_t id, uint64_t stock, uint64_t limit, uint64_t opens_at_ns,
+                   uint64_t closes_at_ns);
+
+/* In an engine without a log: as if a caller were stopped inside the commit stage, so that tickets stay without their
+ * numbers; and as if it went on. */
+void race_commits_stop(coupon_engine *engine);
+void race_commits_resume(coupon_engine *engine);
+
+/* --- requests, written down ---------------------------------------------------------------------- */
+
+/* A position in real time: what has a lower stamp came before. */
+uint64_t race_stamp(void);
+
+struct race_answer {
+  uint64_t begin, end; /* stamps around the call, if they were asked for */
+  uint64_t user, number, lsn, time_ns;
+  uint32_t flags;
+  coupon_status status;
+};
+
+typedef coupon_status race_issue_fn(coupon_engine *engine, uint64_t campaign, uint64_t user,
+                                    struct coupon_ticket *ticket);
+
+/* One request; the second form takes stamps. */
+struct race_answer race_ask(race_issue_fn *issue, coupon_engine *engine, uint64_t campaign, uint64_t user);
+struct race_answer race_ask_stamped(race_issue_fn *issue, coupon_engine *engine, uint64_t campaign, uint64_t user);
+
+bool race_same_ticket(const struct race_answer *a, const struct race_answer *b);
+
+/* --- judges: NULL, or what is wrong -------------------------------------------------------------- */
+
+/* Two requests of one user, one unit. */
+const char *race_judge_same_user(const struct race_answer *a, const struct race_answer *b);
+/* A user who holds a ticket, and a newcomer for the last unit. */
+const char *race_judge_holder(const struct race_answer *original, const struct race_answer *holder,
+                              const struct race_answer *newcomer);
+/* Two newcomers, one unit. */
+const char *race_judge_newcomers(const struct race_answer *a, const struct race_answer *b);
+/* One unit; `first` and `second` are of one user, and the second came behind the answer to `stranger`. */
+const char *race_judge_stranger(const struct race_answer *first, const struct race_answer *stranger,
+                                const struct race_answer *second);
+/* Stamped requests of one campaign with a window, sorted in no way. */
+const char *race_judge_window(const struct race_answer *answers, size_t count, const struct coupon_campaign_info *info);
+
+/* --- the duel ------------------------------------------------------------------------------------ */
+
+enum race_duel_kind { RACE_SAME_USER, RACE_HOLDER, RACE_NEWCOMERS, RACE_STRANGER };
+
+struct race_verdict {
+  uint64_t rounds;
+  uint64_t findings;      /* rounds in which a judge, or the campaign itself afterwards, said that something is wrong */
+  uint64_t first_finding; /* the first such round, counted from 1 */
+  const char *what;       /* what was wrong in it */
+  uint64_t first_thread;  /* rounds whose last unit went to a request of the first thread */
+};
+
+/* Two threads, `rounds` rounds, a campaign each; ends early at a finding if `until_finding`. In part of the rounds the threads
+ * dawdle at marked points, in part the commit stage stands still. */
+struct race_verdict race_duel(enum race_duel_kind kind, race_issue_fn *issue, uint64_t rounds, bool until_finding);
+
+#endif
