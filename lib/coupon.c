@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The public functions: check the arguments, be a good guest (errno, cancellation, fork), call the engine. What they promise stands in
- * include/coupon/coupon.h.
+ * The public functions: check the arguments, be a good guest (errno, cancellation, fork), call the engine. What
+ * they promise stands in include/coupon/coupon.h.
  */
 #include "coupon/coupon.h"
 
@@ -65,8 +65,8 @@ static coupon_status leave(const struct guest *guest, coupon_status status) {
   return guest_leave(guest, status);
 }
 
-/* A call that may wait must not, inside such a section; it counts itself in, and close waits for the count. seq_cst both here and
- * there: either we see the gate closed, or close sees us. */
+/* A call that may wait must not, inside such a section; it counts itself in, and close waits for the count. seq_cst
+ * both here and there: either we see the gate closed, or close sees us. */
 static coupon_status visit(coupon_engine *engine, struct guest *guest) {
   guest_arrive(guest);
   if (*engine->fork_page != CPN_FORK_MAGIC) return COUPON_E_FORKED;
@@ -266,8 +266,9 @@ coupon_status coupon_try_issue(coupon_engine *engine, uint64_t campaign, uint64_
   return leave(&guest, cpn_engine_try_issue(engine, campaign, user, ticket));
 }
 
-/* The flag, and the number of an answer that is a ticket, which the commit stage has given it by the time it is final. False: the log has
- * no such ticket at this position, so the answer is one of another engine, or of an earlier life whose end was cut. */
+/* The flag, and the number of an answer that is a ticket, which the commit stage has given it by the time it is
+ * final. False: the log has no such ticket at this position, so the answer is one of another engine, or of an
+ * earlier life whose end was cut. */
 static bool complete(coupon_engine *engine, struct coupon_ticket *ticket) {
   bool is_ticket =
       ticket->answer == COUPON_ISSUED || ticket->answer == COUPON_ALREADY_ISSUED || ticket->answer == COUPON_OK;

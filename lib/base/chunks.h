@@ -29,8 +29,8 @@ void cpn_chunks_init(struct cpn_chunks *chunks, uint32_t element_size, uint32_t 
 
 void cpn_chunks_fini(struct cpn_chunks *chunks, struct cpn_memory *memory);
 
-/* Makes the element at `index` (< max_count) exist. Returns where its chunk ends, the index behind its last element; 0: no
- * memory, nothing was changed. */
+/* Makes the element at `index` (< max_count) exist. Returns where its chunk ends, the index behind its last
+ * element; 0: no memory, nothing was changed. */
 CPN_MUST_CHECK uint64_t cpn_chunks_ensure(struct cpn_chunks *chunks, struct cpn_memory *memory, uint64_t index);
 
 /* The element at `index`, which must exist. */

@@ -144,8 +144,8 @@ struct held {
   ino_t inode;
 };
 
-/* Who is changing the list: a process id and, in the lowest bit, "now". A child of fork() finds its parent's id there and
- * takes over, even if a thread of the parent was inside: that thread does not exist in the child. */
+/* Who is changing the list: a process id and, in the lowest bit, "now". A child of fork() finds its parent's id
+ * there and takes over, even if a thread of the parent was inside: that thread does not exist in the child. */
 static _Atomic uint64_t list_guard;
 static struct held *list_head;
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A record takes effect, in its order in the log. Live, most of the effect has been there since the decision; what the order adds is
- * the ticket's number. At recovery the record is all there is, and the rules of docs/FORMAT.md are checked on the way.
+ * A record takes effect, in its order in the log. Live, most of the effect has been there since the decision; what
+ * the order adds is the ticket's number. At recovery the record is all there is, and the rules of docs/FORMAT.md
+ * are checked on the way.
  */
 #include "base/bytes.h"
 #include "engine/engine.h"

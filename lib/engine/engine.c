@@ -63,8 +63,8 @@ uint64_t cpn_engine_settled_claim(struct cpn_claim *claim) {
 void cpn_engine_describe(const coupon_engine *engine, const struct cpn_campaign *campaign,
                          const struct cpn_claim *claim, uint64_t state, struct coupon_ticket *ticket) {
   if (cpn_claim_kind_of(state) == CPN_CLAIM_HELD) {
-    /* The record is still in the log buffer, time and all, as long as the claim does not bear its number: the commit stage
-     * numbers it before it gives the place back. So: read, and look at the claim again. */
+    /* The record is still in the log buffer, time and all, as long as the claim does not bear its number: the
+     * commit stage numbers it before it gives the place back. So: read, and look at the claim again. */
     uint64_t lsn = cpn_claim_held_lsn(state);
     uint64_t time_ns = cpn_buffer_peek(&engine->buffer, lsn - CPN_WORDS_ISSUE * 8, 2);
     uint64_t again = cpn_claim_read(claim);
@@ -102,8 +102,8 @@ static coupon_status refuse(uint64_t word, uint64_t basis_lsn, uint64_t now, str
 
 /* --- taking -------------------------------------------------------------------------------------- */
 
-/* A unit for a user who is claimed (or has no limit): reserves, takes by the rule, publishes. Issued, AGAIN or a fault; on the latter
- * two nothing is taken and the reserved place is VOID. */
+/* A unit for a user who is claimed (or has no limit): reserves, takes by the rule, publishes. Issued, AGAIN or a
+ * fault; on the latter two nothing is taken and the reserved place is VOID. */
 static coupon_status take_unit(coupon_engine *engine, struct cpn_campaign *campaign, uint64_t user,
                                struct cpn_claim *claim, struct coupon_ticket *ticket) {
   const uint64_t stock = campaign->spec.stock;
@@ -139,7 +139,8 @@ static coupon_status take_unit(coupon_engine *engine, struct cpn_campaign *campa
   }
 }
 
-/* Claims the user, PENDING, and tries for a unit; without one the claim is as before. `claim` may be NULL, its state is `state`, FREE. */
+/* Claims the user, PENDING, and tries for a unit; without one the claim is as before. `claim` may be NULL, its
+ * state is `state`, FREE. */
 static coupon_status take(coupon_engine *engine, struct cpn_campaign *campaign, uint64_t user, struct cpn_claim *claim,
                           uint64_t state, struct coupon_ticket *ticket) {
   /* Not even an entry for somebody who would be turned away at once. */

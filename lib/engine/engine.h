@@ -66,7 +66,8 @@ struct coupon_engine {
   _Atomic uint64_t tickets; /* written by whoever steps */
   struct cpn_fault failure; /* set before CPN_GATE_FAILED */
 
-  struct cpn_event changed; /* durable rose, there is room, the gate changed */
+  struct cpn_event changed; /* durable rose, or the gate changed: for those who wait for finality */
+  struct cpn_event room;    /* the buffer was drained, or the gate changed: for those who wait for room */
   struct cpn_event work;    /* for the commit thread: something is published, or stop */
 };
 
@@ -108,8 +109,8 @@ bool cpn_window_contains(const struct cpn_campaign *campaign, uint64_t time_ns);
 
 /* --- create.c ------------------------------------------------------------------------------------ */
 
-/* Outside read-side critical sections, as a visitor. COUPON_OK with the LSN on which it rests, COUPON_E_EXISTS, COUPON_E_NOMEM, faults of
- * the gate and of cpn_engine_no_room(). Waits for other creators. */
+/* Outside read-side critical sections, as a visitor. COUPON_OK with the LSN on which it rests, COUPON_E_EXISTS,
+ * COUPON_E_NOMEM, faults of the gate and of cpn_engine_no_room(). Waits for other creators. */
 coupon_status cpn_engine_create(coupon_engine *engine, const struct cpn_campaign_spec *spec, uint64_t *lsn);
 
 /* --- apply.c ------------------------------------------------------------------------------------- */
@@ -128,10 +129,12 @@ void cpn_wait_published(coupon_engine *engine);
 /* Waits until `lsn` is durable. COUPON_OK, COUPON_NOT_FINAL, COUPON_E_FAILED. As a visitor. */
 coupon_status cpn_wait_final(coupon_engine *engine, uint64_t lsn, int64_t deadline);
 
-/* Waits until a slot of `words` may fit. COUPON_OK: try again; COUPON_E_BUSY: the deadline passed; or a fault of the gate. As a visitor. */
+/* Waits until a slot of `words` may fit. COUPON_OK: try again; COUPON_E_BUSY: the deadline passed; or a fault of
+ * the gate. As a visitor. */
 coupon_status cpn_wait_room(coupon_engine *engine, uint32_t words, int64_t deadline);
 
-/* The commit stage's step with everything around it. 1, 0, or negative: the engine has failed (again). One at a time. */
+/* The commit stage's step with everything around it. 1, 0, or negative: the engine has failed (again). One at a
+ * time. */
 int cpn_wait_step(coupon_engine *engine);
 
 /* Stops the engine: the first fault counts. */
@@ -140,7 +143,7 @@ void cpn_wait_fail(coupon_engine *engine, const struct cpn_fault *fault);
 /* The commit thread; `argument` is the engine. */
 void *cpn_wait_commit_thread(void *argument);
 
-/* Tells everybody who waits, polls or listens that something has changed. */
+/* Tells everybody who waits for finality, polls or listens that something has changed. */
 void cpn_wait_tell(coupon_engine *engine);
 
 coupon_status cpn_wait_eventfd(coupon_engine *engine, int *fd);
@@ -160,8 +163,8 @@ void cpn_query_stats(coupon_engine *engine, struct coupon_stats *stats);
 
 /* --- recovery.c ---------------------------------------------------------------------------------- */
 
-/* Opens the directory, for writing or only reading, and rebuilds the campaigns. On success of the writing form the log goes on
- * behind what was kept, in a life that is durable. Fills the report. */
+/* Opens the directory, for writing or only reading, and rebuilds the campaigns. On success of the writing form the
+ * log goes on behind what was kept, in a life that is durable. Fills the report. */
 coupon_status cpn_recovery_write(coupon_engine *engine, const char *path, struct coupon_report *report,
                                  struct cpn_fault *fault);
 coupon_status cpn_recovery_read(coupon_engine *engine, const char *path, struct coupon_report *report,

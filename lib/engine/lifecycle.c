@@ -57,6 +57,7 @@ static coupon_engine *allocate(const struct cpn_env *env, const struct coupon_op
   cpn_memory_init(&engine->memory, &options->allocator, options->max_memory_bytes);
   cpn_clock_init(&engine->clock, options->callbacks.clock, options->callbacks.context);
   cpn_event_init(&engine->changed);
+  cpn_event_init(&engine->room);
   cpn_event_init(&engine->work);
   return engine;
 }
@@ -164,8 +165,8 @@ static void stop_thread(coupon_engine *engine) {
   (void)pthread_join(engine->thread, NULL);
 }
 
-/* Nobody decides any more: everything reserved is published, and the rest of the commits are ours. Without a commit thread
- * a creator may still be in a step: after this it finds nothing to do. */
+/* Nobody decides any more: everything reserved is published, and the rest of the commits are ours. Without a commit
+ * thread a creator may still be in a step: after this it finds nothing to do. */
 static void drain(coupon_engine *engine) {
   while (atomic_exchange_explicit(&engine->stepping, 1, memory_order_seq_cst) != 0) (void)sched_yield();
   while (cpn_buffer_ready(&engine->buffer)) {
@@ -201,7 +202,7 @@ coupon_status cpn_engine_close(coupon_engine *engine) {
   cpn_rcu_synchronize();
   (void)pthread_mutex_lock(&engine->create_lock);
   (void)pthread_mutex_unlock(&engine->create_lock);
-  cpn_event_tell(&engine->changed); /* those who wait for room need not */
+  cpn_event_tell(&engine->room); /* those who wait for room need not */
   stop_thread(engine);
   if (engine->options.read_only == 0 && !has_failed(engine)) drain(engine);
   if (engine->has_log && !has_failed(engine)) write_end(engine);
@@ -209,6 +210,7 @@ coupon_status cpn_engine_close(coupon_engine *engine) {
   cpn_wait_tell(engine);
   /* Everything they wait for is final, or failed: they are on their way out. */
   while (atomic_load_explicit(&engine->visitors, memory_order_seq_cst) != 0) {
+    cpn_event_tell(&engine->room);
     cpn_event_tell(&engine->changed);
     (void)usleep(100);
   }

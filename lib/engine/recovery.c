@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A directory becomes an engine. For writing: lock, read, repair, begin a life; before the first answer everything kept is durable
- * and nothing that was cut can come back (docs/FORMAT.md, "What a crash leaves"). For reading: read, and believe a living owner's hint.
+ * A directory becomes an engine. For writing: lock, read, repair, begin a life; before the first answer everything
+ * kept is durable and nothing that was cut can come back (docs/FORMAT.md, "What a crash leaves"). For reading:
+ * read, and believe a living owner's hint.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -15,7 +16,8 @@
 /* What is rewritten or searched at a time. */
 #define PIECE_SIZE ((size_t)256 * 1024)
 
-/* An owner that comes or goes while we read can make a sound log look damaged. So damage is believed when it is seen again. */
+/* An owner that comes or goes while we read can make a sound log look damaged. So damage is believed when it is
+ * seen again. */
 #define READ_ATTEMPTS 4
 
 static void count_progress(void *context, uint64_t done, uint64_t total) {
@@ -110,8 +112,8 @@ static coupon_status create_directory(coupon_engine *engine, struct cpn_manifest
 
 /* --- repairing ----------------------------------------------------------------------------------- */
 
-/* Writes what may never have been synced again, with the same bytes: after a failed sync pages look clean, and a sync alone
- * would say that all is well. */
+/* Writes what may never have been synced again, with the same bytes: after a failed sync pages look clean, and a
+ * sync alone would say that all is well. */
 static int rewrite(const struct cpn_io *io, int file, uint64_t from, uint64_t to, unsigned char *piece) {
   while (from < to) {
     size_t size = (size_t)cpn_min_u64(PIECE_SIZE, to - from);
@@ -142,7 +144,8 @@ static coupon_status repair(coupon_engine *engine, const struct cpn_reader *read
   return error < 0 ? cpn_fault_from_io(fault, error, name, "cannot make the recovered log durable") : COUPON_OK;
 }
 
-/* The log goes on: a record that begins the life, durable before anybody is answered, whatever the durability asked for. */
+/* The log goes on: a record that begins the life, durable before anybody is answered, whatever the durability asked
+ * for. */
 static coupon_status begin_life(coupon_engine *engine, struct cpn_fault *fault) {
   struct cpn_record record = {
       .type = CPN_RECORD_LIFE, .life = engine->log.life, .began_lsn = cpn_buffer_tail(&engine->buffer)};
@@ -213,8 +216,8 @@ coupon_status cpn_recovery_write(coupon_engine *engine, const char *path, struct
 
 /* --- for reading --------------------------------------------------------------------------------- */
 
-/* The owner's hint. It is rewritten all the time: a read that met a write is tried again. An owner that has not written it yet
- * has made nothing durable. */
+/* The owner's hint. It is rewritten all the time: a read that met a write is tried again. An owner that has not
+ * written it yet has made nothing durable. */
 static coupon_status read_hint(coupon_engine *engine, const struct cpn_manifest *manifest, uint64_t *limit_lsn,
                                struct cpn_fault *fault) {
   const struct cpn_io *io = engine->env.io;

@@ -2,8 +2,8 @@
 /*
  * From decided to final: who runs the commit stage, who waits for it, and how they learn of each other.
  *
- * With a log a thread steps. It sleeps on `work` when there is nothing; publishers wake it if it does. Without a log, or in a
- * test, whoever publishes steps, unless somebody is at it already, who then looks again afterwards.
+ * With a log a thread steps. It sleeps on `work` when there is nothing; publishers wake it if it does. Without a
+ * log, or in a test, whoever publishes steps, unless somebody is at it already, who then looks again afterwards.
  */
 #include <errno.h>
 #include <sys/eventfd.h>
@@ -61,6 +61,7 @@ void cpn_wait_fail(coupon_engine *engine, const struct cpn_fault *fault) {
   /* seq_cst, which includes release: the failure before the bit. */
   atomic_fetch_or_explicit(&engine->gate, CPN_GATE_FAILED, memory_order_seq_cst);
   cpn_engine_log(engine, COUPON_LOG_ERROR, "the engine stops: %s", fault->message);
+  cpn_event_tell(&engine->room);
   cpn_wait_tell(engine);
   call_durable(engine, fault->status);
 }
@@ -68,7 +69,7 @@ void cpn_wait_fail(coupon_engine *engine, const struct cpn_fault *fault) {
 /* Room in the buffer: those who wait for it are told before the slow part. */
 static void drained_now(void *context) {
   coupon_engine *engine = context;
-  cpn_event_tell(&engine->changed);
+  cpn_event_tell(&engine->room);
 }
 
 int cpn_wait_step(coupon_engine *engine) {
@@ -166,10 +167,10 @@ coupon_status cpn_wait_final(coupon_engine *engine, uint64_t lsn, int64_t deadli
 
 coupon_status cpn_wait_room(coupon_engine *engine, uint32_t words, int64_t deadline) {
   for (;;) {
-    uint32_t seen = cpn_event_look(&engine->changed);
+    uint32_t seen = cpn_event_look(&engine->room);
     coupon_status status = cpn_engine_gate(engine);
     if (status != COUPON_OK) return status;
     if (!cpn_buffer_is_full(&engine->buffer, words)) return COUPON_OK;
-    if (deadline == COUPON_POLL || !cpn_event_wait(&engine->changed, seen, deadline)) return COUPON_E_BUSY;
+    if (deadline == COUPON_POLL || !cpn_event_wait(&engine->room, seen, deadline)) return COUPON_E_BUSY;
   }
 }

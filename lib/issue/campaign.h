@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A campaign: what was asked for at its creation, which never changes, and the three parts that live: its stock, its claims,
- * its tickets. Only ways to make, free and compare; what happens to them is told in engine/.
+ * A campaign: what was asked for at its creation, which never changes, and the three parts that live: its stock,
+ * its claims, its tickets. Only ways to make, free and compare; what happens to them is told in engine/.
  */
 #ifndef CPN_ISSUE_CAMPAIGN_H
 #define CPN_ISSUE_CAMPAIGN_H

@@ -3,7 +3,8 @@
 
 #define LINE_ENTRIES (CPN_CACHE_LINE / sizeof(struct cpn_claim))
 
-/* Lines tried in a level before the next one. More fill a level better before it overflows; fewer make a miss cheaper. */
+/* Lines tried in a level before the next one. More fill a level better before it overflows; fewer make a miss
+ * cheaper. */
 #define WINDOW_LINES 4
 
 /* The first level, and so what a campaign costs at its first ticket: 16 entries, 256 bytes, up to 16 MiB. A larger
@@ -63,10 +64,10 @@ static uint64_t level_home(uint64_t hash, int k, uint64_t lines) {
 }
 
 /*
- * Looks for `user` in one level. Returns its entry, or the first empty one in the fixed order, or NULL if the window is full.
- * acquire: pairs with the exchange that inserted, so that the entry's zeroed state is there with it. (The state is then read
- * seq_cst. That an entry was seen empty is a fact about the past, ordered before later reads by the seq_cst
- * reads of the stock's word around it.)
+ * Looks for `user` in one level. Returns its entry, or the first empty one in the fixed order, or NULL if the
+ * window is full. acquire: pairs with the exchange that inserted, so that the entry's zeroed state is there with
+ * it. (The state is then read seq_cst. That an entry was seen empty is a fact about the past, ordered before later
+ * reads by the seq_cst reads of the stock's word around it.)
  */
 static struct cpn_claim *level_probe(struct cpn_claim_level *level, uint64_t home, uint64_t user, uint64_t *found) {
   uint64_t window = cpn_min_u64(WINDOW_LINES, level->lines);

@@ -3,20 +3,20 @@
  * The claim set: user -> claim, one entry per user, for one campaign.
  *
  * Guarantees
- *   (a) A user has at most one entry, whatever runs concurrently. An entry is never removed, moved, or given
- *       to another user; only its state changes. A pointer to it stays valid as long as the set.
+ *   (a) A user has at most one entry, whatever runs concurrently. An entry is never removed, moved, or given to
+ *       another user; only its state changes. A pointer to it stays valid as long as the set.
  *   (b) A claim state is FREE, PENDING (one request of this user is being decided), HELD (a unit was taken for the
  *       record with this LSN) or NUMBERED (that ticket has its number).
  *   (c) Finding is wait-free and writes nothing; users that are only looked up leave nothing behind.
  *
- * How. Tables ("levels") of lines of four entries, a cache line each. A user hashes to a window of a few lines in each level;
- * the window's entries, and then the next level's, are tried in a fixed order, and the *first empty entry* in that order is
- * the only place where this user may be inserted. Entries never empty again, so two threads that insert the same user
- * contend for the same entry, and whoever meets an empty entry knows that the user is absent. Growing
- * is adding a level: nothing moves, nobody waits.
+ * How. Tables ("levels") of lines of four entries, a cache line each. A user hashes to a window of a few lines in
+ * each level; the window's entries, and then the next level's, are tried in a fixed order, and the *first empty
+ * entry* in that order is the only place where this user may be inserted. Entries never empty again, so two threads
+ * that insert the same user contend for the same entry, and whoever meets an empty entry knows that the user is
+ * absent. Growing is adding a level: nothing moves, nobody waits.
  *
- * Progress: inserting is lock-free; a retry means that another thread has inserted somebody. Callers exclude nothing.
- * Waiting on PENDING is the caller's affair: only requests of the same user ever do.
+ * Progress: inserting is lock-free; a retry means that another thread has inserted somebody. Callers exclude
+ * nothing. Waiting on PENDING is the caller's affair: only requests of the same user ever do.
  */
 #ifndef CPN_ISSUE_CLAIM_SET_H
 #define CPN_ISSUE_CLAIM_SET_H
@@ -34,7 +34,8 @@ struct cpn_claim {
   _Atomic uint64_t state;
 };
 
-/* States: the kind in the low 3 bits, above it an LSN (a multiple of 8) or a ticket number. 0, FREE at LSN 0, is how entries begin. */
+/* States: the kind in the low 3 bits, above it an LSN (a multiple of 8) or a ticket number. 0, FREE at LSN 0, is
+ * how entries begin. */
 enum cpn_claim_kind { CPN_CLAIM_FREE = 0, CPN_CLAIM_PENDING = 1, CPN_CLAIM_HELD = 2, CPN_CLAIM_NUMBERED = 3 };
 
 static inline enum cpn_claim_kind cpn_claim_kind_of(uint64_t state) { return (enum cpn_claim_kind)(state & 7); }
@@ -67,7 +68,8 @@ struct cpn_claim *cpn_claim_set_find(struct cpn_claim_set *set, uint64_t user);
 /* The user's entry, inserted FREE if there was none. NULL: no memory; nothing was changed. */
 CPN_MUST_CHECK struct cpn_claim *cpn_claim_set_insert(struct cpn_claim_set *set, uint64_t user);
 
-/* All accesses to a claim's state. seq_cst, as for the stock's word: the protocol was checked under sequential consistency. */
+/* All accesses to a claim's state. seq_cst, as for the stock's word: the protocol was checked under sequential
+ * consistency. */
 static inline uint64_t cpn_claim_read(const struct cpn_claim *claim) {
   return claim == NULL ? 0 : atomic_load_explicit(&claim->state, memory_order_seq_cst);
 }

@@ -2,9 +2,9 @@
 /*
  * The campaigns of an engine: by id, for every request, and by index, in order of creation.
  *
- * Finding by id is wait-free inside a read-side critical section (base/rcu.h) and writes nothing. One writer at a time adds.
- * When the table is full the writer publishes one of twice the size and, after a grace period, frees the old one:
- * the writer may wait for readers, never the other way round. Campaigns are freed only with the directory.
+ * Finding by id is wait-free inside a read-side critical section (base/rcu.h) and writes nothing. One writer at a
+ * time adds. When the table is full the writer publishes one of twice the size and, after a grace period, frees the
+ * old one: the writer may wait for readers, never the other way round. Campaigns are freed only with the directory.
  */
 #ifndef CPN_ISSUE_DIRECTORY_H
 #define CPN_ISSUE_DIRECTORY_H
@@ -35,8 +35,8 @@ uint64_t cpn_directory_count(const struct cpn_directory *directory);
 /* `index` below the count. */
 struct cpn_campaign *cpn_directory_at(const struct cpn_directory *directory, uint64_t index);
 
-/* Makes room for one more, so that cpn_directory_add() cannot fail. Outside read-side critical sections: may wait for a grace period.
- * False: no memory, or COUPON_CAMPAIGNS_MAX is reached. The writer only. */
+/* Makes room for one more, so that cpn_directory_add() cannot fail. Outside read-side critical sections: may wait
+ * for a grace period. False: no memory, or COUPON_CAMPAIGNS_MAX is reached. The writer only. */
 CPN_MUST_CHECK bool cpn_directory_reserve(struct cpn_directory *directory);
 
 /* Adds a campaign whose id is new and whose index is the count. The writer only. */

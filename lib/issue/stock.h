@@ -62,15 +62,15 @@ void cpn_stock_init(struct cpn_stock *stock, uint64_t remaining, enum cpn_stock_
 
 uint64_t cpn_stock_read(const struct cpn_stock *stock);
 
-/* Takes one unit by the rule, `seen` being the word as read before the caller reserved, but leaves at least `floor`. False: the rule
- * forbids it, or no more than `floor` are left. LP(issue): the successful exchange. */
+/* Takes one unit by the rule, `seen` being the word as read before the caller reserved, but leaves at least
+ * `floor`. False: the rule forbids it, or no more than `floor` are left. LP(issue): the successful exchange. */
 CPN_MUST_CHECK bool cpn_stock_take(struct cpn_stock *stock, uint64_t seen, uint64_t floor);
 
 /* Changes the state by the rule; begins an epoch. False: the rule forbids it: somebody else has changed it. */
 bool cpn_stock_change(struct cpn_stock *stock, uint64_t seen, enum cpn_stock_state state);
 
-/* Marks the word, `seen` being unmarked and refusing; `tail` is the reserved end of the log, an LSN. May do nothing because
- * the word has moved on: look again in any case. */
+/* Marks the word, `seen` being unmarked and refusing; `tail` is the reserved end of the log, an LSN. May do nothing
+ * because the word has moved on: look again in any case. */
 void cpn_stock_mark(struct cpn_stock *stock, uint64_t seen, const _Atomic uint64_t *tail);
 
 /* The LSN on which refusals rest. Read it between two equal reads of a marked word. */

@@ -5,7 +5,8 @@
 
 /* Rows of the first chunk, 2^4: half a kilobyte for a campaign that gave out one ticket. */
 #define FIRST_ROWS_BITS 4
-_Static_assert((UINT64_C(1) << (FIRST_ROWS_BITS + CPN_CHUNKS_MAX)) - (UINT64_C(1) << FIRST_ROWS_BITS) >= COUPON_STOCK_MAX,
+_Static_assert((UINT64_C(1) << (FIRST_ROWS_BITS + CPN_CHUNKS_MAX)) - (UINT64_C(1) << FIRST_ROWS_BITS) >=
+                   COUPON_STOCK_MAX,
                "the chunks reach the largest stock");
 
 void cpn_tickets_init(struct cpn_tickets *tickets, uint64_t stock) {

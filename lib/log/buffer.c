@@ -24,9 +24,9 @@ void cpn_buffer_fini(struct cpn_buffer *buffer) {
   if (buffer->words != NULL) (void)munmap((void *)buffer->words, (size_t)buffer->capacity);
 }
 
-/* Whether `size` more bytes behind `tail` fit. acquire on `drained`: pairs with cpn_buffer_drain(), so that the places we
- * may now reserve are zeroed before we fill them. Signed, because `tail` may be so old that it has been drained meanwhile: then
- * it fits, and the exchange of the tail fails. */
+/* Whether `size` more bytes behind `tail` fit. acquire on `drained`: pairs with cpn_buffer_drain(), so that the
+ * places we may now reserve are zeroed before we fill them. Signed, because `tail` may be so old that it has been
+ * drained meanwhile: then it fits, and the exchange of the tail fails. */
 static bool fits(const struct cpn_buffer *buffer, uint64_t tail, uint64_t size) {
   uint64_t drained = atomic_load_explicit(&buffer->drained, memory_order_acquire);
   return (int64_t)(tail + size - drained) <= (int64_t)buffer->capacity;
@@ -40,7 +40,8 @@ uint64_t cpn_buffer_reserve(struct cpn_buffer *buffer, uint32_t words, uint64_t 
     /* The time is read between the two accesses to the tail. If the exchange succeeds nobody reserved in between, so
      * the place before ours had its time before we read ours: (a). */
     *time_ns = cpn_clock_now(buffer->clock);
-    /* seq_cst: the protocol compares the tail with the stock's word, see issue/stock.h. Retry: another thread reserved. */
+    /* seq_cst: the protocol compares the tail with the stock's word, see issue/stock.h. Retry: another thread
+     * reserved. */
     if (atomic_compare_exchange_strong_explicit(&buffer->tail, &tail, tail + size, memory_order_seq_cst,
                                                 memory_order_seq_cst))
       return tail;

@@ -3,16 +3,19 @@
  * The log buffer: a ring of words between the requests, who write records, and the commit stage, which takes them
  * away in order. Reserving a place is what gives a record its LSN and its time.
  *
- * Life of a slot: reserve (the tail moves over it) -> fill (all words but the head) -> publish (the head) -> drain (read, zeroed).
+ * Life of a slot: reserve (the tail moves over it) -> fill (all words but the head) -> publish (the head) -> drain
+ * (read, zeroed).
  *
  * Guarantees
  *   (a) Places do not overlap; their order is the order of reservations; their times never fall along that order.
- *   (b) The head of a place reads 0 from its reservation to its publication: the commit stage stops there, at a hole.
+ *   (b) The head of a place reads 0 from its reservation to its publication: the commit stage stops there, at a
+ *       hole.
  *   (c) A place that lies `capacity` behind the drained end is refused, not waited for.
  *
- * Progress: reserving is lock-free; a retry means that another thread has reserved. Filling and publishing are wait-free. A
- * thread stopped between reserve and publish holds up the draining of everything behind it, and so its finality, and when the
- * ring is full the reservations of others; never a decision before that. One drainer at a time.
+ * Progress: reserving is lock-free; a retry means that another thread has reserved. Filling and publishing are
+ * wait-free. A thread stopped between reserve and publish holds up the draining of everything behind it, and so its
+ * finality, and when the ring is full the reservations of others; never a decision before that. One drainer at a
+ * time.
  */
 #ifndef CPN_LOG_BUFFER_H
 #define CPN_LOG_BUFFER_H
@@ -40,19 +43,21 @@ CPN_MUST_CHECK bool cpn_buffer_init(struct cpn_buffer *buffer, uint64_t capacity
                                     struct cpn_clock *clock);
 void cpn_buffer_fini(struct cpn_buffer *buffer);
 
-/* Reserves `words` words: returns where they begin, or CPN_LSN_NONE if the ring is full; `*time_ns` is the place's time. */
+/* Reserves `words` words: returns where they begin, or CPN_LSN_NONE if the ring is full; `*time_ns` is the place's
+ * time. */
 CPN_MUST_CHECK uint64_t cpn_buffer_reserve(struct cpn_buffer *buffer, uint32_t words, uint64_t *time_ns);
 
 /* Whether a reservation of `words` would be refused now: for not even trying. */
 bool cpn_buffer_is_full(const struct cpn_buffer *buffer, uint32_t words);
 
-/* Word `i` (>= 1) of the place at `at`. release: who reads the word sees what its writer had seen; see cpn_buffer_peek(). */
+/* Word `i` (>= 1) of the place at `at`. release: who reads the word sees what its writer had seen; see
+ * cpn_buffer_peek(). */
 static inline void cpn_buffer_fill(struct cpn_buffer *buffer, uint64_t at, uint32_t i, uint64_t value) {
   atomic_store_explicit(&buffer->words[(at / 8 + i) & buffer->mask], value, memory_order_release);
 }
 
-/* Publishes the place by its head. seq_cst: the publisher then asks whether the commit stage sleeps, and the commit stage,
- * before it sleeps, looks for a published head; one of the two must see the other. */
+/* Publishes the place by its head. seq_cst: the publisher then asks whether the commit stage sleeps, and the commit
+ * stage, before it sleeps, looks for a published head; one of the two must see the other. */
 static inline void cpn_buffer_publish(struct cpn_buffer *buffer, uint64_t at, uint64_t head) {
   atomic_store_explicit(&buffer->words[(at / 8) & buffer->mask], head, memory_order_seq_cst);
 }
@@ -73,8 +78,9 @@ static inline uint64_t cpn_buffer_peek(const struct cpn_buffer *buffer, uint64_t
 /* Whether the next place to be drained is published. */
 bool cpn_buffer_ready(const struct cpn_buffer *buffer);
 
-/* Copies published records, whole, in order, up to the first hole or `capacity` bytes, to `to` (as bytes of the format), and
- * calls `each` with each record's position and words once it is copied and before its place is given back. Returns the bytes copied. */
+/* Copies published records, whole, in order, up to the first hole or `capacity` bytes, to `to` (as bytes of the
+ * format), and calls `each` with each record's position and words once it is copied and before its place is given
+ * back. Returns the bytes copied. */
 typedef void cpn_buffer_each_fn(void *context, uint64_t lsn, const unsigned char *bytes, uint32_t words);
 size_t cpn_buffer_drain(struct cpn_buffer *buffer, unsigned char *to, size_t capacity, cpn_buffer_each_fn *each,
                         void *context);

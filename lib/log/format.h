@@ -91,7 +91,8 @@ static inline uint64_t cpn_frame_size(uint64_t payload_bytes) {
   return cpn_round_up(CPN_FRAME_HEADER_SIZE + payload_bytes, CPN_BLOCK_SIZE);
 }
 
-/* `bytes` has the payload at CPN_FRAME_HEADER_SIZE and room up to cpn_frame_size(); fills in the header and the padding. */
+/* `bytes` has the payload at CPN_FRAME_HEADER_SIZE and room up to cpn_frame_size(); fills in the header and the
+ * padding. */
 void cpn_frame_seal(struct cpn_frame *frame, const unsigned char *identity, unsigned char *bytes);
 
 /* The header alone: checksum, segment and offset as given. OK for any version and encoding: the caller looks. */
@@ -149,7 +150,8 @@ static inline uint32_t cpn_campaign_words(uint32_t name_length) {
 /* Writes `record` into `words`, all but the head, which is returned: whoever publishes stores it last. */
 uint64_t cpn_record_encode(const struct cpn_record *record, uint64_t *words);
 
-/* The record at the beginning of `bytes`, of which `size` belong to the payload. On OK `*length` is its length in bytes. */
+/* The record at the beginning of `bytes`, of which `size` belong to the payload. On OK `*length` is its length in
+ * bytes. */
 enum cpn_decoded cpn_record_decode(struct cpn_record *record, const unsigned char *bytes, size_t size, size_t *length);
 
 #endif

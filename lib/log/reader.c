@@ -249,8 +249,8 @@ static coupon_status read_frames(struct cpn_reader *reader, struct segment *segm
   return COUPON_OK;
 }
 
-/* What lies behind the stop: evidence that more had been synced, and the end of what is not zero. Frames of any life count: their
- * claims were true when they were written, and what was synced then was kept ever since. */
+/* What lies behind the stop: evidence that more had been synced, and the end of what is not zero. Frames of any
+ * life count: their claims were true when they were written, and what was synced then was kept ever since. */
 static coupon_status search_tail(struct cpn_reader *reader, struct segment *segment, struct cpn_fault *fault) {
   reader->tail_end = reader->offset;
   for (uint64_t at = reader->offset; at < segment->size; at += CPN_BLOCK_SIZE) {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Reads a directory's log from the first record on, in order, and says where and why it ended: at a torn tail, which is no
- * fault, or at damage, which is. docs/FORMAT.md has the rules; this is them. Writes nothing.
+ * Reads a directory's log from the first record on, in order, and says where and why it ended: at a torn tail,
+ * which is no fault, or at damage, which is. docs/FORMAT.md has the rules; this is them. Writes nothing.
  */
 #ifndef CPN_LOG_READER_H
 #define CPN_LOG_READER_H
@@ -15,7 +15,8 @@ struct cpn_reader {
   const struct cpn_io *io;
   int directory;
   struct cpn_manifest manifest;
-  /* Believe nothing beyond this LSN, and miss nothing before it: a living owner's hint. UINT64_MAX: read what is there. */
+  /* Believe nothing beyond this LSN, and miss nothing before it: a living owner's hint. UINT64_MAX: read what is
+   * there. */
   uint64_t limit_lsn;
   /* Each record in order; a negative status ends the reading, as damage at that record's frame. */
   coupon_status (*each)(void *context, const struct cpn_record *record, struct cpn_fault *fault);
@@ -35,7 +36,8 @@ struct cpn_reader {
   uint64_t records;
 };
 
-/* Reads and checks the manifest. COUPON_E_ACCESS: there is none and no segment either, so no directory of ours (yet). */
+/* Reads and checks the manifest. COUPON_E_ACCESS: there is none and no segment either, so no directory of ours
+ * (yet). */
 CPN_MUST_CHECK coupon_status cpn_reader_manifest(const struct cpn_io *io, int directory, struct cpn_manifest *manifest,
                                                  struct cpn_fault *fault);
 

@@ -78,7 +78,8 @@ int cpn_segment_sync(struct cpn_segment_log *log) {
   return 0;
 }
 
-/* Tells reading processes how far they may believe the log. Before the engine tells anybody: readers are never behind. */
+/* Tells reading processes how far they may believe the log. Before the engine tells anybody: readers are never
+ * behind. */
 static int write_hint(struct cpn_segment_log *log) {
   struct cpn_owner owner = {.life = log->life, .durable_lsn = log->written_lsn, .process = log->process};
   unsigned char block[CPN_BLOCK_SIZE];

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The sink on local files: appends batches as frames to preallocated, zero-filled segments, syncs, and
- * keeps the hint for readers. One thread at a time. After the first failure nothing may be called but cpn_segment_close().
+ * The sink on local files: appends batches as frames to preallocated, zero-filled segments, syncs, and keeps the
+ * hint for readers. One thread at a time. After the first failure nothing may be called but cpn_segment_close().
  */
 #ifndef CPN_LOG_SEGMENT_H
 #define CPN_LOG_SEGMENT_H
@@ -37,10 +37,12 @@ struct cpn_segment_log {
 /* Bytes of payload that fit in a frame of such a segment. */
 size_t cpn_segment_payload_max(uint64_t segment_size);
 
-/* Makes segment `number`, which begins at `first_lsn` with everything before it synced, and goes on there. 0 or -errno. */
+/* Makes segment `number`, which begins at `first_lsn` with everything before it synced, and goes on there. 0 or
+ * -errno. */
 CPN_MUST_CHECK int cpn_segment_create(struct cpn_segment_log *log, uint64_t number, uint64_t first_lsn);
 
-/* Goes on in an existing segment of `size` bytes at `offset`, which is the log's position `lsn`, synced. 0 or -errno. */
+/* Goes on in an existing segment of `size` bytes at `offset`, which is the log's position `lsn`, synced. 0 or
+ * -errno. */
 CPN_MUST_CHECK int cpn_segment_resume(struct cpn_segment_log *log, uint64_t number, uint64_t size, uint64_t offset,
                                       uint64_t lsn);
 
