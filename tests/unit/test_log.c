@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Shows that the rooms of the disk wing keep their word one by one: format (what is encoded is decoded, what is not
+ * whole is not believed), buffer (holes stop the drain, full is answered, nothing is lost over the wrap), clock
+ * (never back).
+ */
+#include <criterion/criterion.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/bytes.h"
+#include "coupon/coupon.h"
+#include "log/buffer.h"
+#include "log/format.h"
+
+/* --- format --------------------------------------------------------------------------------------- */
+
+static size_t encode(const struct cpn_record *record, unsigned char *bytes) {
+  uint64_t words[CPN_WORDS_CAMPAIGN_MAX];
+  words[0] = cpn_record_encode(record, words);
+  uint32_t count = cpn_record_words(words[0]);
+  for (uint32_t i = 0; i < count; i++) cpn_put_u64(bytes + 8 * i, words[i]);
+  return (size_t)count * 8;
+}
+
+Test(format, records_come_back_as_they_were) {
+  char name[256];
+  memset(name, 'n', sizeof name);
+  for (uint32_t length = 0; length <= 255; length++) {
+    unsigned char bytes[CPN_WORDS_CAMPAIGN_MAX * 8];
+    struct cpn_record record = {.type = CPN_RECORD_CAMPAIGN,
+                                .campaign = 9,
+                                .id = UINT64_MAX,
+                                .stock = 5,
+                                .user_limit = 1,
+                                .opens_at_ns = 2,
+                                .closes_at_ns = 3,
+                                .time_ns = 4,
+                                .name = name,
+                                .name_length = length};
+    size_t size = encode(&record, bytes), read;
+    struct cpn_record back;
+    cr_assert_eq(cpn_record_decode(&back, bytes, size, &read), CPN_DECODED_OK);
+    cr_assert_eq(read, size);
+    cr_assert(back.id == UINT64_MAX && back.stock == 5 && back.campaign == 9 && back.name_length == length);
+    cr_assert(back.opens_at_ns == 2 && back.closes_at_ns == 3 && back.time_ns == 4);
+    cr_assert_eq(memcmp(back.name, name, length), 0);
+  }
+}
+
+Test(format, records_cut_anywhere_are_damaged_and_never_read_beyond) {
+  struct cpn_record record = {.type = CPN_RECORD_CAMPAIGN, .stock = 5, .name = "cut", .name_length = 3};
+  unsigned char bytes[CPN_WORDS_CAMPAIGN_MAX * 8];
+  size_t size = encode(&record, bytes);
+  for (size_t cut = 0; cut < size; cut++) {
+    unsigned char *exact = malloc(cut + 1); /* so that a sanitizer sees a read beyond it */
+    memcpy(exact, bytes, cut);
+    struct cpn_record back;
+    size_t read;
+    cr_assert_neq(cpn_record_decode(&back, exact, cut, &read), CPN_DECODED_OK);
+    free(exact);
+  }
+}
+
+Test(format, unknown_types_and_flags_are_newer) {
+  struct cpn_record back;
+  size_t read;
+  unsigned char bytes[16] = {8, 0, 2, 0};
+  cr_assert_eq(cpn_record_decode(&back, bytes, sizeof bytes, &read), CPN_DECODED_NEWER);
+  memcpy(bytes, (unsigned char[]){CPN_RECORD_END, 1, 2, 0}, 4);
+  cr_assert_eq(cpn_record_decode(&back, bytes, sizeof bytes, &read), CPN_DECODED_NEWER);
+  memcpy(bytes, (unsigned char[]){0, 0, 2, 0}, 4);
+  cr_assert_eq(cpn_record_decode(&back, bytes, sizeof bytes, &read), CPN_DECODED_DAMAGED);
+}
+
+Test(format, segment_names_come_back_and_others_are_none) {
+  char name[CPN_SEGMENT_NAME_SIZE];
+  uint64_t numbers[] = {1, 10, 255, UINT64_C(0xfedcba9876543210), UINT64_MAX};
+  for (size_t i = 0; i < 5; i++) {
+    cpn_segment_name(numbers[i], name);
+    cr_assert_eq(cpn_segment_number(name), numbers[i]);
+  }
+  const char *others[] = {"", "owner", "000000000000000a", "000000000000000A.log", "000000000000000a.log2", "0a.log"};
+  for (size_t i = 0; i < 6; i++) cr_assert_eq(cpn_segment_number(others[i]), 0, "%s", others[i]);
+}
+
+/* --- buffer --------------------------------------------------------------------------------------- */
+
+static uint64_t fixed_wall(void *context) { return *(uint64_t *)context; }
+
+struct rig {
+  struct cpn_clock clock;
+  struct cpn_buffer buffer;
+  uint64_t wall;
+  uint64_t drained_records, last_lsn;
+};
+
+static void rig_begin(struct rig *rig, uint64_t lsn) {
+  memset(rig, 0, sizeof *rig);
+  rig->wall = 1000;
+  cpn_clock_init(&rig->clock, fixed_wall, &rig->wall);
+  cr_assert(cpn_buffer_init(&rig->buffer, 4096, lsn, &rig->clock));
+}
+
+static void count_record(void *context, uint64_t lsn, const unsigned char *bytes, uint32_t words) {
+  struct rig *rig = context;
+  cr_assert_eq(cpn_record_words(cpn_get_u64(bytes)), words);
+  cr_assert_gt(lsn, rig->last_lsn);
+  rig->last_lsn = lsn;
+  rig->drained_records++;
+}
+
+static uint64_t reserve(struct rig *rig, uint32_t words) {
+  uint64_t time_ns;
+  return cpn_buffer_reserve(&rig->buffer, words, &time_ns);
+}
+
+static void publish(struct rig *rig, uint64_t at) {
+  cpn_buffer_fill(&rig->buffer, at, 1, 1);
+  cpn_buffer_fill(&rig->buffer, at, 2, 2);
+  cpn_buffer_publish(&rig->buffer, at, cpn_record_head(CPN_RECORD_ISSUE, 3, 0));
+}
+
+Test(buffer, a_hole_stops_the_drain_until_it_is_published) {
+  struct rig rig;
+  unsigned char out[4096];
+  rig_begin(&rig, 240);
+  uint64_t first = reserve(&rig, 3), second = reserve(&rig, 3);
+  cr_assert_eq(first, 240);
+  cr_assert_eq(second, 264);
+  publish(&rig, second);
+  cr_assert_not(cpn_buffer_ready(&rig.buffer));
+  cr_assert_eq(cpn_buffer_drain(&rig.buffer, out, sizeof out, count_record, &rig), 0);
+  cpn_buffer_void(&rig.buffer, first, 3);
+  cr_assert(cpn_buffer_ready(&rig.buffer));
+  cr_assert_eq(cpn_buffer_drain(&rig.buffer, out, sizeof out, count_record, &rig), 48);
+  cr_assert_eq(rig.drained_records, 2);
+  cr_assert_eq(out[0], CPN_RECORD_VOID);
+  cr_assert_eq(out[24], CPN_RECORD_ISSUE);
+  cpn_buffer_fini(&rig.buffer);
+}
+
+Test(buffer, full_is_answered_and_ends_with_the_drain) {
+  struct rig rig;
+  unsigned char out[4096];
+  rig_begin(&rig, 0);
+  uint64_t places = 0;
+  for (uint64_t at; (at = reserve(&rig, 3)) != CPN_LSN_NONE; places++) publish(&rig, at);
+  cr_assert_eq(places, 4096 / 24);
+  cr_assert(cpn_buffer_is_full(&rig.buffer, 3));
+  cr_assert_not(cpn_buffer_is_full(&rig.buffer, 2), "16 bytes are left");
+  cr_assert_eq(cpn_buffer_drain(&rig.buffer, out, 240, count_record, &rig), 240, "as much as there is room for");
+  cr_assert_neq(reserve(&rig, 3), CPN_LSN_NONE);
+  cpn_buffer_fini(&rig.buffer);
+}
+
+Test(buffer, goes_round_many_times_without_loss) {
+  struct rig rig;
+  unsigned char out[4096];
+  rig_begin(&rig, 0);
+  uint64_t published = 0;
+  for (int round = 0; round < 2000; round++) {
+    for (int i = 0; i < round % 97; i++, published++) publish(&rig, reserve(&rig, 3));
+    (void)cpn_buffer_drain(&rig.buffer, out, sizeof out, count_record, &rig);
+  }
+  cr_assert_eq(rig.drained_records, published);
+  cr_assert_eq(cpn_buffer_drained(&rig.buffer), cpn_buffer_tail(&rig.buffer));
+  cpn_buffer_fini(&rig.buffer);
+}
+
+Test(buffer, ends_at_the_last_lsn) {
+  struct rig rig;
+  rig_begin(&rig, COUPON_LSN_MAX - 40);
+  cr_assert_neq(reserve(&rig, 3), CPN_LSN_NONE);
+  cr_assert_eq(reserve(&rig, 3), CPN_LSN_NONE);
+  cpn_buffer_fini(&rig.buffer);
+}
+
+/* --- clock ---------------------------------------------------------------------------------------- */
+
+Test(clock, never_goes_back) {
+  struct rig rig;
+  rig_begin(&rig, 0);
+  cr_assert_eq(cpn_clock_now(&rig.clock), 1000);
+  rig.wall = 500;
+  cr_assert_eq(cpn_clock_now(&rig.clock), 1000);
+  cpn_clock_raise(&rig.clock, 7000);
+  cr_assert_eq(cpn_clock_now(&rig.clock), 7000);
+  rig.wall = 8000;
+  cr_assert_eq(cpn_clock_now(&rig.clock), 8000);
+  cpn_buffer_fini(&rig.buffer);
+}
