@@ -39,14 +39,12 @@ static int posix_open_directory(void *context, const char *path, bool create) {
   if (create) {
     made = mkdir(path, 0700) == 0;
     if (!made && errno != EEXIST) return -errno;
+    /* The umask may have taken bits away, even those that let us open it. */
+    if (made && chmod(path, 0700) < 0) return -errno;
   }
   int directory = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (directory < 0) return -errno;
-  int error = 0;
-  if (made) {
-    error = result(fchmod(directory, 0700)); /* the umask may have taken bits away */
-    if (error == 0) error = sync_parent(directory);
-  }
+  int error = made ? sync_parent(directory) : 0;
   if (error < 0) {
     (void)close(directory);
     return error;

@@ -13,7 +13,7 @@ struct cpn_siphash_key {
   uint64_t k0, k1;
 };
 
-static inline uint64_t cpn_siphash_rotate(uint64_t x, int bits) { return x << bits | x >> (64 - bits); }
+static inline uint64_t cpn_siphash_rotate(uint64_t x, unsigned bits) { return x << (bits & 63) | x >> (-bits & 63); }
 
 static inline void cpn_siphash_round(uint64_t v[4]) {
   v[0] += v[1];

@@ -156,6 +156,9 @@ coupon_status cpn_engine_open(const struct cpn_env *env, const char *path, const
   return COUPON_OK;
 }
 
+/* Between two looks at whether the last visitor has left: long against a wake-up, short against anything a human does. */
+#define VISITORS_PAUSE_NS INT64_C(100000)
+
 /* --- closing ------------------------------------------------------------------------------------- */
 
 static void stop_thread(coupon_engine *engine) {
@@ -195,6 +198,15 @@ static bool has_failed(const coupon_engine *engine) {
   return (atomic_load_explicit(&engine->gate, memory_order_seq_cst) & CPN_GATE_FAILED) != 0;
 }
 
+/* Everything visitors wait for is final, or failed, or will never be: they are on their way out, and tell nobody. */
+static void see_visitors_off(coupon_engine *engine) {
+  for (;;) {
+    uint32_t seen = cpn_event_look(&engine->changed);
+    if (atomic_load_explicit(&engine->visitors, memory_order_seq_cst) == 0) return;
+    (void)cpn_event_wait(&engine->changed, seen, cpn_deadline_after(VISITORS_PAUSE_NS));
+  }
+}
+
 coupon_status cpn_engine_close(coupon_engine *engine) {
   uint32_t before = atomic_fetch_or_explicit(&engine->gate, CPN_GATE_CLOSED, memory_order_seq_cst);
   if ((before & CPN_GATE_CLOSED) != 0) return COUPON_E_CLOSED;
@@ -208,12 +220,7 @@ coupon_status cpn_engine_close(coupon_engine *engine) {
   if (engine->has_log && !has_failed(engine)) write_end(engine);
   bool failed = has_failed(engine);
   cpn_wait_tell(engine);
-  /* Everything they wait for is final, or failed: they are on their way out. */
-  while (atomic_load_explicit(&engine->visitors, memory_order_seq_cst) != 0) {
-    cpn_event_tell(&engine->room);
-    cpn_event_tell(&engine->changed);
-    (void)usleep(100);
-  }
+  see_visitors_off(engine);
   cpn_rcu_synchronize(); /* the last of them have left */
   give_up_directory(engine);
   return failed ? COUPON_E_FAILED : COUPON_OK;

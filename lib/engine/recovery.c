@@ -216,8 +216,7 @@ coupon_status cpn_recovery_write(coupon_engine *engine, const char *path, struct
 
 /* --- for reading --------------------------------------------------------------------------------- */
 
-/* The owner's hint. It is rewritten all the time: a read that met a write is tried again. An owner that has not
- * written it yet has made nothing durable. */
+/* The owner's hint. It is rewritten all the time: a read that met a write is tried again. */
 static coupon_status read_hint(coupon_engine *engine, const struct cpn_manifest *manifest, uint64_t *limit_lsn,
                                struct cpn_fault *fault) {
   const struct cpn_io *io = engine->env.io;
@@ -233,7 +232,10 @@ static coupon_status read_hint(coupon_engine *engine, const struct cpn_manifest 
   }
   (void)io->close(io->context, file);
   if (got < 0) return cpn_fault_from_io(fault, got, CPN_OWNER_NAME, "cannot read the owner's hint");
-  *limit_lsn = decoded == CPN_DECODED_OK ? owner.durable_lsn : 0;
+  if (decoded != CPN_DECODED_OK)
+    return cpn_fault_set(fault, COUPON_E_LOCKED, CPN_OWNER_NAME, 0,
+                         "the directory's owner has not said yet what is durable; ask again");
+  *limit_lsn = owner.durable_lsn;
   return COUPON_OK;
 }
 

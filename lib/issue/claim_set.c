@@ -34,7 +34,7 @@ void cpn_claim_set_init(struct cpn_claim_set *set, struct cpn_memory *memory, co
 }
 
 void cpn_claim_set_fini(struct cpn_claim_set *set) {
-  for (int k = 0; k < CPN_CLAIM_LEVELS; k++) {
+  for (unsigned k = 0; k < CPN_CLAIM_LEVELS; k++) {
     /* relaxed: nobody else uses the set any more. */
     struct cpn_claim_level *level = atomic_load_explicit(&set->level[k], memory_order_relaxed);
     if (level != NULL) cpn_memory_free(set->memory, level, level_size_bytes(level->lines));
@@ -58,7 +58,7 @@ static uint64_t level_lines(const struct cpn_claim_set *set, uint64_t before, ui
   return cpn_ceil_power_of_two(cpn_max_u64(entries, FIRST_ENTRIES_MIN)) / LINE_ENTRIES;
 }
 
-static uint64_t level_home(uint64_t hash, int k, uint64_t lines) {
+static uint64_t level_home(uint64_t hash, unsigned k, uint64_t lines) {
   /* Other bits in each level: users that share a full window should part in the next one. */
   return cpn_siphash_rotate(hash, 13 * k) & (lines - 1);
 }
@@ -84,7 +84,7 @@ static struct cpn_claim *level_probe(struct cpn_claim_level *level, uint64_t hom
 struct cpn_claim *cpn_claim_set_find(struct cpn_claim_set *set, uint64_t user) {
   if (CPN_UNLIKELY(user == 0)) return &set->zero;
   uint64_t hash = cpn_siphash_u64(&set->key, user);
-  for (int k = 0; k < CPN_CLAIM_LEVELS; k++) {
+  for (unsigned k = 0; k < CPN_CLAIM_LEVELS; k++) {
     /* seq_cst rather than acquire: absence is part of a refusal's evidence, like an empty entry. */
     struct cpn_claim_level *level = atomic_load_explicit(&set->level[k], memory_order_seq_cst);
     if (level == NULL) return NULL;
@@ -95,7 +95,7 @@ struct cpn_claim *cpn_claim_set_find(struct cpn_claim_set *set, uint64_t user) {
   return NULL;
 }
 
-static struct cpn_claim_level *level_add(struct cpn_claim_set *set, int k, uint64_t before, uint64_t last) {
+static struct cpn_claim_level *level_add(struct cpn_claim_set *set, unsigned k, uint64_t before, uint64_t last) {
   uint64_t lines = level_lines(set, before, last);
   struct cpn_claim_level *fresh = cpn_memory_alloc(set->memory, level_size_bytes(lines));
   if (fresh == NULL) return atomic_load_explicit(&set->level[k], memory_order_acquire); /* another may have had it */
@@ -113,7 +113,7 @@ struct cpn_claim *cpn_claim_set_insert(struct cpn_claim_set *set, uint64_t user)
   if (CPN_UNLIKELY(user == 0)) return &set->zero;
   uint64_t hash = cpn_siphash_u64(&set->key, user);
   uint64_t before = 0, last = 0;
-  for (int k = 0; k < CPN_CLAIM_LEVELS; k++) {
+  for (unsigned k = 0; k < CPN_CLAIM_LEVELS; k++) {
     struct cpn_claim_level *level = atomic_load_explicit(&set->level[k], memory_order_acquire);
     if (level == NULL) level = level_add(set, k, before, last);
     if (level == NULL) return NULL;

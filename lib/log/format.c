@@ -217,6 +217,18 @@ bool cpn_frame_body_valid(const struct cpn_frame *frame, const unsigned char *by
   return frame->body_checksum == cpn_checksum(bytes + CPN_FRAME_HEADER_SIZE, (size_t)(size - CPN_FRAME_HEADER_SIZE));
 }
 
+bool cpn_frame_is_known(const struct cpn_frame *frame, const unsigned char *bytes) {
+  uint64_t end = CPN_FRAME_HEADER_SIZE + frame->payload_bytes;
+  return frame->version == CPN_FORMAT_VERSION && frame->encoding == CPN_ENCODING_PLAIN &&
+         all_zero(bytes + end, (size_t)(cpn_frame_size(frame->payload_bytes) - end));
+}
+
+bool cpn_frame_begins_life(const struct cpn_frame *frame, const unsigned char *bytes) {
+  const unsigned char *record = bytes + CPN_FRAME_HEADER_SIZE;
+  return frame->payload_bytes >= CPN_WORDS_LIFE * 8 && record[0] == CPN_RECORD_LIFE &&
+         cpn_get_u64(record + 8) == frame->life;
+}
+
 /* --- records ------------------------------------------------------------------------------------- */
 
 uint64_t cpn_record_encode(const struct cpn_record *record, uint64_t *words) {
@@ -272,11 +284,17 @@ static enum cpn_decoded decode_campaign(struct cpn_record *record, const unsigne
   if (record->name_length > COUPON_NAME_MAX || words != cpn_campaign_words(record->name_length))
     return CPN_DECODED_DAMAGED;
   size_t padding = (size_t)words * 8 - 64 - record->name_length;
-  if (!all_zero(bytes + 64 + record->name_length, padding)) return CPN_DECODED_DAMAGED;
+  if (!all_zero(bytes + 64 + record->name_length, padding)) return CPN_DECODED_NEWER;
   bool possible = record->stock <= COUPON_STOCK_MAX &&
                   (record->closes_at_ns == 0 || record->closes_at_ns > record->opens_at_ns) &&
                   memchr(record->name, 0, record->name_length) == NULL;
   return possible ? CPN_DECODED_OK : CPN_DECODED_DAMAGED;
+}
+
+/* Those that concern no campaign name none. */
+static bool campaign_is_possible(const struct cpn_record *record) {
+  bool general = record->type == CPN_RECORD_VOID || record->type == CPN_RECORD_LIFE || record->type == CPN_RECORD_END;
+  return !general || record->campaign == 0;
 }
 
 static enum cpn_decoded decode_by_type(struct cpn_record *record, const unsigned char *bytes, uint32_t words) {
@@ -320,5 +338,6 @@ enum cpn_decoded cpn_record_decode(struct cpn_record *record, const unsigned cha
   record->type = (enum cpn_record_type)type;
   record->campaign = (uint32_t)(head >> 32);
   *length = (size_t)words * 8;
+  if (!campaign_is_possible(record)) return CPN_DECODED_DAMAGED;
   return decode_by_type(record, bytes, words);
 }

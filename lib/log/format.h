@@ -102,6 +102,10 @@ enum cpn_decoded cpn_frame_decode(struct cpn_frame *frame, const unsigned char *
 /* Whether the rest of the frame is as the header says; `bytes` holds the whole frame. */
 bool cpn_frame_body_valid(const struct cpn_frame *frame, const unsigned char *bytes);
 
+/* Of a frame whose rest is valid: whether this version wrote it, and whether it begins the life it bears. */
+bool cpn_frame_is_known(const struct cpn_frame *frame, const unsigned char *bytes);
+bool cpn_frame_begins_life(const struct cpn_frame *frame, const unsigned char *bytes);
+
 /* --- records ------------------------------------------------------------------------------------ */
 
 enum cpn_record_type {

@@ -172,20 +172,22 @@ static enum next next_frame(struct cpn_reader *reader, struct segment *segment, 
     case CPN_DECODED_NOT:
       return NEXT_NOTHING;
   }
+  if (frame->first_lsn != reader->lsn) return NEXT_NOTHING;
   bool next_life = frame->life == reader->life + 1;
-  if (frame->first_lsn != reader->lsn || !(next_life || frame->life == reader->life)) return NEXT_NOTHING;
-  if (frame->version != CPN_FORMAT_VERSION || frame->encoding != CPN_ENCODING_PLAIN) {
-    (void)cpn_fault_set(fault, COUPON_E_VERSION, segment->name, offset,
-                        "a frame has a newer version; use a newer libcoupon");
-    return NEXT_FAULT;
-  }
+  if (!next_life && (frame->life != reader->life || frame->life == 0)) return NEXT_NOTHING;
+  /* The length is vouched for, but this version holds no more in memory. */
   if (frame->payload_bytes > CPN_FRAME_PAYLOAD_MAX) {
     (void)damaged(fault, segment, offset, "a frame is longer than any can be; restore the segment from a copy");
     return NEXT_FAULT;
   }
   *bytes = segment_at(segment, offset, (size_t)cpn_frame_size(frame->payload_bytes));
   if (*bytes == NULL || !cpn_frame_body_valid(frame, *bytes)) return NEXT_NOTHING;
-  return NEXT_FRAME;
+  if (!cpn_frame_is_known(frame, *bytes)) {
+    (void)cpn_fault_set(fault, COUPON_E_VERSION, segment->name, offset,
+                        "a frame has a newer version; use a newer libcoupon");
+    return NEXT_FAULT;
+  }
+  return next_life && !cpn_frame_begins_life(frame, *bytes) ? NEXT_NOTHING : NEXT_FRAME;
 }
 
 /* LIFE stands first in the first frame of a life, and nowhere else. */

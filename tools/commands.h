@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The commands on campaigns and tickets. Each gets its own arguments (argv[0] is its name), and returns
+ * the exit code of the process.
+ */
+#ifndef TOOLS_COMMANDS_H
+#define TOOLS_COMMANDS_H
+
+#include "output.h"
+
+#include <coupon/coupon.h>
+
+int command_create(int argc, char **argv);
+int command_issue(int argc, char **argv);
+int command_lookup(int argc, char **argv);
+int command_status(int argc, char **argv);
+int command_tickets(int argc, char **argv);
+
+/* Prints the parts of a ticket that every command shows: a line of a table, or members of an open JSON object. */
+void print_ticket_head(void);
+void print_ticket(const struct coupon_ticket *ticket);
+void json_ticket(struct json *json, const struct coupon_ticket *ticket);
+
+#endif

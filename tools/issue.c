@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * `coupon issue`: one request for each user, in order. Requests are decided in batches, so that one
+ * commit makes many of them final; nothing is printed before it is.
+ */
+#include "args.h"
+#include "commands.h"
+#include "session.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* More would not make a commit cheaper, and would keep the answers back. */
+enum { BATCH = 1024 };
+
+struct issuing {
+  struct session *session;
+  uint64_t campaign;
+  struct json json;
+  bool as_json;
+  struct coupon_ticket batch[BATCH];
+  size_t count; /* in the batch */
+  uint64_t issued;
+  uint64_t already_issued;
+  uint64_t refused;
+  int code; /* that of the first fault, or CODE_DONE */
+};
+
+static void fault(struct issuing *issuing, uint64_t user, coupon_status status) {
+  char doing[64];
+  snprintf(doing, sizeof doing, "issuing to user %" PRIu64, user);
+  issuing->code = session_fault(issuing->session, doing, status);
+}
+
+static void print_answer(struct issuing *issuing, const struct coupon_ticket *ticket) {
+  bool holds = ticket->answer == COUPON_ISSUED || ticket->answer == COUPON_ALREADY_ISSUED;
+  issuing->issued += ticket->answer == COUPON_ISSUED;
+  issuing->already_issued += ticket->answer == COUPON_ALREADY_ISSUED;
+  issuing->refused += !holds;
+  if (!issuing->as_json) {
+    print_ticket(ticket);
+    return;
+  }
+  json_open(&issuing->json, NULL, '{');
+  json_ticket(&issuing->json, ticket);
+  json_close(&issuing->json, '}');
+}
+
+/* Waits for and prints the answers of the batch. If the engine fails, those that were final before it did. */
+static void settle(struct issuing *issuing) {
+  for (size_t i = 0; i < issuing->count; i++) {
+    struct coupon_ticket *ticket = &issuing->batch[i];
+    coupon_status status = coupon_wait(issuing->session->engine, ticket, COUPON_FOREVER);
+    if (status == COUPON_OK)
+      print_answer(issuing, ticket);
+    else if (issuing->code == CODE_DONE)
+      fault(issuing, ticket->user, status);
+  }
+  issuing->count = 0;
+  fflush(stdout);
+}
+
+static void ask(struct issuing *issuing, uint64_t user) {
+  struct coupon_ticket *ticket = &issuing->batch[issuing->count];
+  *ticket = (struct coupon_ticket)COUPON_TICKET_INIT;
+  coupon_status status = coupon_try_issue(issuing->session->engine, issuing->campaign, user, ticket);
+  if (status == COUPON_E_BUSY) /* the log buffer is full: wait for room */
+    status = coupon_issue(issuing->session->engine, issuing->campaign, user, COUPON_FOREVER, ticket);
+  if (status < 0) {
+    fault(issuing, user, status);
+    return;
+  }
+  if (++issuing->count == BATCH) settle(issuing);
+}
+
+/* Takes the end of the line off. False: there is none, so the line goes on behind what was read. */
+static bool trim(char *line) {
+  size_t length = strlen(line);
+  bool ended = length > 0 && line[length - 1] == '\n';
+  if (ended) line[--length] = 0;
+  if (length > 0 && line[length - 1] == '\r') line[length - 1] = 0;
+  return ended || feof(stdin);
+}
+
+/* Users from standard input, one a line; empty lines are left out. */
+static void ask_lines(struct issuing *issuing, const struct args *args) {
+  bool at_terminal = isatty(STDIN_FILENO) == 1;
+  char line[64];
+  for (uint64_t number = 1; issuing->code == CODE_DONE && fgets(line, sizeof line, stdin) != NULL; number++) {
+    uint64_t user;
+    if (!trim(line)) {
+      args_wrong(args, "line %" PRIu64 " of standard input is too long for a number", number);
+      issuing->code = CODE_USAGE;
+      return;
+    }
+    if (line[0] == 0) continue;
+    if (!args_u64(line, &user)) {
+      args_wrong(args, "line %" PRIu64 " of standard input must be a number, not '%s'", number, line);
+      issuing->code = CODE_USAGE;
+      return;
+    }
+    ask(issuing, user);
+    if (at_terminal) settle(issuing); /* somebody waits for it */
+  }
+  if (ferror(stdin)) {
+    output_error("standard input cannot be read: %s; the users read so far were asked for", strerrordesc_np(errno));
+    issuing->code = CODE_FAULT;
+  }
+}
+
+static void ask_all(struct issuing *issuing, const struct args *args) {
+  for (int i = 2; i < args->count && issuing->code == CODE_DONE; i++) {
+    uint64_t user;
+    if (strcmp(args->values[i], "-") == 0)
+      ask_lines(issuing, args);
+    else if (args_number(args, i, "USER", &user))
+      ask(issuing, user);
+  }
+  settle(issuing);
+}
+
+static int issue(struct session *session, uint64_t campaign, const struct args *args, bool as_json) {
+  static struct issuing issuing; /* too large for a stack that somebody may have made small */
+  issuing = (struct issuing){.session = session, .campaign = campaign, .json = {stdout, false}, .as_json = as_json};
+  if (as_json) {
+    json_open(&issuing.json, NULL, '{');
+    json_u64(&issuing.json, "campaign", campaign);
+    json_open(&issuing.json, "answers", '[');
+  } else
+    print_ticket_head();
+  ask_all(&issuing, args);
+  if (as_json) {
+    json_close(&issuing.json, ']');
+    json_u64(&issuing.json, "issued", issuing.issued);
+    json_u64(&issuing.json, "already_issued", issuing.already_issued);
+    json_u64(&issuing.json, "refused", issuing.refused);
+    json_bool(&issuing.json, "ok", issuing.code == CODE_DONE && issuing.refused == 0);
+    json_close(&issuing.json, '}');
+    json_end(&issuing.json);
+  }
+  if (issuing.code != CODE_DONE) return issuing.code;
+  return issuing.refused > 0 ? CODE_NO : CODE_DONE;
+}
+
+int command_issue(int argc, char **argv) {
+  bool as_json = false;
+  uint64_t campaign;
+  uint64_t user;
+  const struct args_option options[] = {{"json", ARGS_FLAG, &as_json, NULL}, {NULL, ARGS_FLAG, NULL, NULL}};
+  struct args args;
+  if (!args_parse(&args, "coupon issue", argc, argv, options, 3, argc) || !args_number(&args, 1, "ID", &campaign))
+    return CODE_USAGE;
+  /* All of them before the first is issued: a slip of the hand must not issue half of a list. */
+  for (int i = 2; i < args.count; i++)
+    if (strcmp(args.values[i], "-") != 0 && !args_number(&args, i, "USER", &user)) return CODE_USAGE;
+  /* Opening for writing would create the directory; nobody wants that from a mistyped path. */
+  struct stat status;
+  if (stat(args.values[0], &status) != 0) {
+    output_error("cannot open %s: %s; check the path, 'coupon create' makes a directory", args.values[0],
+                 strerrordesc_np(errno));
+    return CODE_FAULT;
+  }
+  struct session session;
+  int code = session_open(&session, args.values[0], NULL);
+  if (code != CODE_DONE) return code;
+  code = session_close(&session, issue(&session, campaign, &args, as_json));
+  return output_finish(code);
+}

@@ -1,0 +1,406 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * How a log is judged, see docs/FORMAT.md. The story is told by read_log() at the end; above it, a
+ * segment (walk), a frame (next_frame), its records. Every length is checked against the file's size
+ * before it is used, and each file is read through a window of bounded size, not mapped: a file that
+ * shrinks under us is an error to report, not a signal.
+ */
+#include "verify_read.h"
+
+#include "verify_file.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define LSN_MAX (UINT64_C(1) << 48)
+#define PAYLOAD_MAX (UINT64_C(1) << 20)
+
+enum { FRAME_HEADER = 64, FRAME_FIRST_LSN = 8, FRAME_SYNCED_LSN = 16, FRAME_LIFE = 24, FRAME_PAYLOAD = 32 };
+
+/* What the walk through the log knows so far. `proof` is the highest LSN known to have been durable. */
+struct reader {
+  int directory;
+  unsigned char identity[FILE_IDENTITY];
+  uint64_t limit_lsn; /* nothing beyond is read; and, if there is a limit, everything up to it must be there */
+  uint64_t highest;   /* number of the last segment in the directory */
+  uint64_t life;      /* of the frame before */
+  uint64_t proof;
+  char proof_file[READ_FILE_MAX];
+  uint64_t proof_offset;
+  read_visit *visit;
+  void *context;
+  struct read_finding *finding;
+};
+
+enum step { STEP_ON, STEP_NO_FRAME, STEP_OVER /* the finding has the verdict */ };
+
+/* A frame header of which only the checksum, the place and the arithmetic have been looked at. */
+struct frame {
+  uint64_t offset;
+  uint64_t first_lsn;
+  uint64_t life;
+  uint64_t payload;
+  uint64_t total; /* header, payload and padding */
+  bool known;     /* of version 1 with plain records */
+  const unsigned char *bytes;
+};
+
+__attribute__((format(printf, 5, 6))) static enum step judge(struct reader *r, enum read_verdict verdict,
+                                                             const char *file, uint64_t offset, const char *why, ...) {
+  struct read_finding *finding = r->finding;
+  finding->verdict = verdict;
+  finding->offset = offset;
+  snprintf(finding->file, sizeof finding->file, "%s", file);
+  va_list arguments;
+  va_start(arguments, why);
+  vsnprintf(finding->why, sizeof finding->why, why, arguments);
+  va_end(arguments);
+  return STEP_OVER;
+}
+
+static enum step cannot_read(struct reader *r, const struct file *file) {
+  return judge(r, READ_UNREADABLE, file->name, 0, "it cannot be read: %s",
+               errno == 0 ? "it became shorter meanwhile" : strerrordesc_np(errno));
+}
+
+static void take_proof(struct reader *r, uint64_t lsn, const char *file, uint64_t offset) {
+  if (lsn <= r->proof) return;
+  r->proof = lsn;
+  r->proof_offset = offset;
+  snprintf(r->proof_file, sizeof r->proof_file, "%s", file);
+}
+
+/* --- records ---------------------------------------------------------------------------------- */
+
+/* LIFE begins a life and nothing else does; END ends it, and nothing of the same life follows. */
+static const char *wrong_place(struct reader *r, const struct frame *frame, unsigned type, const unsigned char *record,
+                               uint64_t position) {
+  bool begins = position == 0 && frame->life != r->life;
+  if ((type == RECORD_LIFE) != begins)
+    return begins ? "a life does not begin with a LIFE record" : "a LIFE record stands within a life";
+  if (begins && read_u64(record + RECORD_HEAD + LIFE_LSN) != frame->first_lsn)
+    return "a LIFE record names another LSN than its own beginning";
+  return !begins && r->finding->ended ? "a record follows the END of its life" : NULL;
+}
+
+static enum step take_record(struct reader *r, const struct file *file, const struct frame *frame, uint64_t position,
+                             uint64_t *words) {
+  const unsigned char *record = frame->bytes + FRAME_HEADER + position;
+  uint64_t offset = frame->offset + FRAME_HEADER + position;
+  const char *why;
+  enum record_form form = record_check(record, frame->payload - position, words, &why);
+  if (form == RECORD_NEWER) return judge(r, READ_NEWER, file->name, offset, "%s", why);
+  unsigned type = record[0];
+  if (form == RECORD_RIGHT) why = wrong_place(r, frame, type, record, position);
+  if (why != NULL) return judge(r, READ_DAMAGED, file->name, offset, "%s", why);
+
+  struct read_record visited = {frame->first_lsn + position + *words * 8,
+                                file->number,
+                                offset,
+                                frame->life,
+                                type,
+                                read_u32(record + 4),
+                                record + 8};
+  r->finding->records++;
+  r->finding->ended = type == RECORD_END;
+  r->finding->lsn = visited.lsn;
+  if (r->visit != NULL) r->visit(r->context, &visited);
+  return STEP_ON;
+}
+
+static enum step take_records(struct reader *r, const struct file *file, const struct frame *frame) {
+  uint64_t words = 0;
+  for (uint64_t position = 0; position < frame->payload && r->finding->lsn < r->limit_lsn; position += words * 8) {
+    enum step step = take_record(r, file, frame, position, &words);
+    if (step != STEP_ON) return step;
+    r->life = frame->life;
+  }
+  return STEP_ON;
+}
+
+/* --- frames ----------------------------------------------------------------------------------- */
+
+/* A *valid header*: right magic and checksum, at the place it names. Says nothing about what follows it. */
+static bool header_valid(const struct reader *r, const struct file *file, uint64_t offset, const unsigned char *h) {
+  return memcmp(h, "CPNF", 4) == 0 && read_u64(h + 40) == file->number &&
+         (uint64_t)read_u32(h + 36) * FILE_BLOCK == offset &&
+         file_checksum_with(r->identity, h, 56) == read_u64(h + 56);
+}
+
+/* The rest of a frame whose header is valid: is it the next one, whole? NULL if so, else why not. */
+static const char *not_next(struct reader *r, const struct frame *frame) {
+  if (frame->first_lsn != r->finding->lsn) return "a frame of another LSN stands where the next one should";
+  if (file_checksum(frame->bytes + FRAME_HEADER, frame->total - FRAME_HEADER) != read_u64(frame->bytes + 48))
+    return "the checksum of a frame's contents is wrong";
+  if (frame->life == r->life && r->life != 0) return NULL;
+  const unsigned char *record = frame->bytes + FRAME_HEADER;
+  bool begins = !frame->known || (frame->payload >= 16 && record[0] == RECORD_LIFE &&
+                                  read_u64(record + RECORD_HEAD + LIFE_NUMBER) == frame->life);
+  return frame->life == r->life + 1 && begins ? NULL : "a frame of another life stands where the next one should";
+}
+
+/* A frame that is valid as the next one, but not as version 1 writes it. */
+static enum step check_form(struct reader *r, const struct file *file, const struct frame *frame) {
+  const unsigned char *h = frame->bytes;
+  if (!frame->known)
+    return judge(r, READ_NEWER, file->name, frame->offset, "a frame has a version or an encoding unknown to version 1");
+  if (frame->payload < 8 || frame->payload % 8 != 0 || frame->payload > PAYLOAD_MAX)
+    return judge(r, READ_DAMAGED, file->name, frame->offset, "a frame has a length that no frame has");
+  if (read_u64(h + FRAME_SYNCED_LSN) > frame->first_lsn)
+    return judge(r, READ_DAMAGED, file->name, frame->offset, "a frame calls itself synced before it was written");
+  if (frame->first_lsn + frame->payload > LSN_MAX)
+    return judge(r, READ_DAMAGED, file->name, frame->offset, "a frame reaches beyond the last possible LSN");
+  if (!file_all_zero(h + FRAME_HEADER + frame->payload, frame->total - FRAME_HEADER - frame->payload))
+    return judge(r, READ_NEWER, file->name, frame->offset, "a frame's padding is not zero");
+  return STEP_ON;
+}
+
+/* Reads the frame at `offset`, if it is the next one: its records are visited and `*offset` moves behind it. */
+static enum step next_frame(struct reader *r, struct file *file, uint64_t *offset, uint64_t end_lsn, const char **why) {
+  const unsigned char *h = file_view(file, *offset, FILE_BLOCK);
+  if (h == NULL) return cannot_read(r, file);
+  *why = "no valid frame is here";
+  if (!header_valid(r, file, *offset, h)) return STEP_NO_FRAME;
+  uint64_t payload = read_u32(h + FRAME_PAYLOAD);
+  uint64_t total = (FRAME_HEADER + payload + FILE_BLOCK - 1) / FILE_BLOCK * FILE_BLOCK;
+  *why = "a frame reaches beyond the end of its file";
+  if (total > file->size - *offset) return STEP_NO_FRAME;
+  h = file_view(file, *offset, total);
+  if (h == NULL) return cannot_read(r, file);
+  struct frame frame = {.offset = *offset,
+                        .first_lsn = read_u64(h + FRAME_FIRST_LSN),
+                        .life = read_u64(h + FRAME_LIFE),
+                        .payload = payload,
+                        .total = total,
+                        .known = h[4] == 1 && h[5] == 0 && h[6] == 0 && h[7] == 0,
+                        .bytes = h};
+  *why = not_next(r, &frame);
+  if (*why != NULL) return STEP_NO_FRAME;
+  if (check_form(r, file, &frame) != STEP_ON) return STEP_OVER;
+  if (frame.first_lsn + frame.payload > end_lsn)
+    return judge(r, READ_DAMAGED, file->name, *offset, "a frame reaches beyond the first LSN of the next segment");
+  *offset += total;
+  r->finding->frames++;
+  r->finding->lives = frame.life;
+  return take_records(r, file, &frame);
+}
+
+/* Looks for proofs in what follows the last frame of a file; tells where its last block that is not zero ends. */
+static enum step scan_rest(struct reader *r, struct file *file, uint64_t from, uint64_t *filled) {
+  *filled = from;
+  for (uint64_t offset = from; offset < file->size; offset += FILE_BLOCK) {
+    uint64_t length = file->size - offset < FILE_BLOCK ? file->size - offset : FILE_BLOCK;
+    const unsigned char *block = file_view(file, offset, length);
+    if (block == NULL) return cannot_read(r, file);
+    if (file_all_zero(block, length)) continue;
+    *filled = offset + length;
+    if (length == FILE_BLOCK && header_valid(r, file, offset, block))
+      take_proof(r, read_u64(block + FRAME_SYNCED_LSN), file->name, offset);
+  }
+  return STEP_ON;
+}
+
+/* --- segments --------------------------------------------------------------------------------- */
+
+/* Opens segment `number` and judges its header. A file that is not there is no fault yet: `file->open` is false. */
+static enum step open_segment(struct reader *r, uint64_t number, struct file *file) {
+  read_segment_name(number, file->name);
+  file->number = number;
+  if (!file_open(file, r->directory)) return errno == ENOENT ? STEP_ON : cannot_read(r, file);
+  r->finding->segments++;
+  const unsigned char *h = file->size < FILE_BLOCK ? NULL : file_view(file, 0, FILE_BLOCK);
+  if (h == NULL && file->size >= FILE_BLOCK) return cannot_read(r, file);
+  if (h == NULL || memcmp(h, "CPNSEGMT", 8) != 0 || file_checksum(h, 504) != read_u64(h + 504))
+    return judge(r, READ_DAMAGED, file->name, 0, "the segment's header is damaged");
+  if (memcmp(h + 16, r->identity, FILE_IDENTITY) != 0 || read_u64(h + 32) != number)
+    return judge(r, READ_DAMAGED, file->name, 0, "it is a segment of another directory, or of another number");
+  if (read_u32(h + 8) != 1 || read_u32(h + 12) != FILE_BLOCK || !file_all_zero(h + 72, 432))
+    return judge(r, READ_NEWER, file->name, 0,
+                 "the header is of version %" PRIu32 ", or uses bytes that version 1 leaves zero", read_u32(h + 8));
+  if (read_u64(h + 56) > file->size)
+    return judge(r, READ_DAMAGED, file->name, file->size, "the file ends here, but its header says %" PRIu64 " bytes",
+                 read_u64(h + 56));
+  file->size = read_u64(h + 56);
+  file->first_lsn = read_u64(h + 40);
+  if (file->size < FILE_BLOCK || file->first_lsn > LSN_MAX)
+    return judge(r, READ_DAMAGED, file->name, 0, "the segment's header says what cannot be");
+  return STEP_ON;
+}
+
+/* The log ends within `file`: tells a torn tail from damage. `next` is the file behind it, if there is one;
+ * `bad_next` is the verdict on it, if that is why it is not open. */
+static enum step judge_end(struct reader *r, struct file *file, const struct file *next,
+                           const struct read_finding *bad_next, uint64_t offset, const char *why) {
+  struct read_finding *finding = r->finding;
+  if (bad_next != NULL) return judge(r, bad_next->verdict, bad_next->file, bad_next->offset, "%s", bad_next->why);
+  const struct read_owner *owner = &finding->owner;
+  if (r->limit_lsn != READ_NO_LIMIT && owner->held && owner->locker > 0 && owner->pid != (uint64_t)owner->locker)
+    return judge(r, READ_UNREADABLE, file->name, offset,
+                 "process %ld is opening the directory; the hint is still that of %" PRIu64, (long)owner->locker,
+                 owner->pid);
+  if (!next->open && r->highest > file->number) return judge(r, READ_DAMAGED, next->name, 0, "the segment is missing");
+  if (r->limit_lsn != READ_NO_LIMIT)
+    return judge(r, READ_DAMAGED, file->name, offset, "%s, though LSN %" PRIu64 " was durable", why, r->limit_lsn);
+  uint64_t filled = 0;
+  if (next->open) take_proof(r, next->first_lsn, next->name, 0);
+  if (scan_rest(r, file, offset, &filled) != STEP_ON) return STEP_OVER;
+  if (r->proof > finding->lsn)
+    return judge(r, READ_DAMAGED, file->name, offset,
+                 "%s, though LSN %" PRIu64 " was durable: %s at %" PRIu64 " proves it", why, r->proof, r->proof_file,
+                 r->proof_offset);
+  finding->cut_bytes = filled - offset;
+  if (filled > offset) {
+    finding->cut_offset = offset;
+    snprintf(finding->cut_file, sizeof finding->cut_file, "%s", file->name);
+  }
+  return STEP_OVER;
+}
+
+/* Reads the frames of `file` up to where `next` begins. STEP_ON: the log goes on there. */
+static enum step walk(struct reader *r, struct file *file, const struct file *next,
+                      const struct read_finding *bad_next) {
+  uint64_t end_lsn = next->open ? next->first_lsn : UINT64_MAX;
+  uint64_t offset = FILE_BLOCK;
+  const char *why = "the file is full";
+  enum step step = STEP_ON;
+  if (end_lsn < r->finding->lsn)
+    return judge(r, READ_DAMAGED, next->name, 0, "the segment begins before the end of the one before it");
+  while (step == STEP_ON && r->finding->lsn < r->limit_lsn && r->finding->lsn < end_lsn &&
+         file->size - offset >= FILE_BLOCK)
+    step = next_frame(r, file, &offset, end_lsn, &why);
+  if (step == STEP_OVER || r->finding->lsn >= r->limit_lsn) return STEP_OVER;
+  if (r->finding->lsn != end_lsn)
+    return judge_end(r, file, next, bad_next, offset, step == STEP_ON ? "the file is full" : why);
+  uint64_t filled;
+  return r->limit_lsn == READ_NO_LIMIT ? scan_rest(r, file, offset, &filled) : STEP_ON;
+}
+
+static void read_segments(struct reader *r) {
+  struct file files[2] = {{.open = false}, {.open = false}};
+  struct file *file = &files[0];
+  struct file *next = &files[1];
+  enum step step = open_segment(r, 1, file);
+  if (step == STEP_ON && !file->open)
+    step = judge(r, READ_DAMAGED, file->name, 0, "the first segment is missing");
+  else if (step == STEP_ON && file->first_lsn != 0)
+    step = judge(r, READ_DAMAGED, file->name, 0, "the first segment does not begin at LSN 0");
+  while (step == STEP_ON) {
+    /* What is wrong with the next file is told when all of this one has been read, and only if that matters. */
+    struct read_finding bad_next;
+    bool bad = open_segment(r, file->number + 1, next) != STEP_ON;
+    if (bad) {
+      bad_next = *r->finding;
+      r->finding->verdict = READ_OK;
+      r->finding->file[0] = r->finding->why[0] = 0;
+      r->finding->offset = 0;
+      file_close(next);
+    }
+    step = walk(r, file, next, bad ? &bad_next : NULL);
+    if (step == STEP_ON) {
+      struct file *read = file;
+      file = next;
+      next = read;
+      file_close(next);
+    }
+  }
+  file_close(file);
+  file_close(next);
+}
+
+/* --- directory -------------------------------------------------------------------------------- */
+
+/* Finds the highest segment number: what lies between 1 and it must be there. */
+static bool list_segments(struct reader *r) {
+  int copy = openat(r->directory, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  DIR *listing = copy < 0 ? NULL : fdopendir(copy);
+  if (listing == NULL) {
+    if (copy >= 0) close(copy);
+    return false;
+  }
+  errno = 0;
+  struct dirent *entry;
+  while ((entry = readdir(listing)) != NULL) { /* NOLINT(concurrency-mt-unsafe): the stream is ours alone */
+    uint64_t number;
+    if (file_segment_number(entry->d_name, &number) && number > r->highest) r->highest = number;
+  }
+  int fault = errno;
+  closedir(listing);
+  errno = fault;
+  return fault == 0;
+}
+
+/* No manifest: a crash, or an owner at work, may have left the creation unfinished, with a first segment that holds
+ * nothing. Otherwise it is damage, or no directory of ours. */
+static void judge_no_manifest(struct reader *r) {
+  struct file first = {.name = "0000000000000001.log"};
+  uint64_t filled = FILE_BLOCK;
+  if (r->highest == 1 && file_open(&first, r->directory)) scan_rest(r, &first, FILE_BLOCK, &filled);
+  file_close(&first);
+  if (r->finding->verdict != READ_OK) return;
+  if (r->highest > 1 || filled > FILE_BLOCK)
+    judge(r, READ_DAMAGED, "manifest", 0, "the manifest is missing, though there are segments");
+  else
+    judge(r, READ_UNREADABLE, "", 0, "there is no manifest: %s",
+          r->highest == 0 ? "it is no coupon directory" : "its creation was not finished, and it holds nothing");
+}
+
+/* The manifest's bytes are judged and the identity is taken. False: the finding has the verdict. */
+static bool read_manifest(struct reader *r) {
+  struct file manifest = {.name = "manifest"};
+  if (!file_open(&manifest, r->directory)) {
+    if (errno == ENOENT)
+      judge_no_manifest(r);
+    else
+      cannot_read(r, &manifest);
+    return false;
+  }
+  const unsigned char *m = manifest.size >= FILE_BLOCK ? file_view(&manifest, 0, FILE_BLOCK) : NULL;
+  if (m == NULL && manifest.size < FILE_BLOCK)
+    judge(r, READ_DAMAGED, "manifest", manifest.size, "the manifest ends here, after less than 512 bytes");
+  else if (m == NULL)
+    cannot_read(r, &manifest);
+  else if (memcmp(m, "CPNMANIF", 8) != 0 || file_checksum(m, 504) != read_u64(m + 504))
+    judge(r, READ_DAMAGED, "manifest", 0, "the manifest's magic or checksum is wrong");
+  else if (read_u32(m + 8) != 1 || read_u32(m + 12) != FILE_BLOCK || read_u64(m + 40) != 1 ||
+           !file_all_zero(m + 48, 456))
+    judge(r, READ_NEWER, "manifest", 0, "it is of version %" PRIu32 ", or uses bytes that version 1 leaves as they are",
+          read_u32(m + 8));
+  else
+    memcpy(r->identity, m + 16, FILE_IDENTITY);
+  file_close(&manifest);
+  return r->finding->verdict == READ_OK;
+}
+
+void read_log(const char *directory, uint64_t limit_lsn, read_visit *visit, void *context,
+              struct read_finding *finding) {
+  memset(finding, 0, sizeof *finding);
+  struct reader r = {.limit_lsn = limit_lsn, .visit = visit, .context = context, .finding = finding};
+  r.directory = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (r.directory < 0) {
+    judge(&r, READ_UNREADABLE, "", 0, "it cannot be opened: %s", strerrordesc_np(errno));
+    return;
+  }
+  /* The lock before the manifest, so that a directory in the making is known as such; the hint before the log. */
+  bool looked = file_owner_lock(r.directory, &finding->owner);
+  if (!looked || !list_segments(&r))
+    judge(&r, READ_UNREADABLE, looked ? "" : "owner", 0, "it cannot be read: %s", strerrordesc_np(errno));
+  else if (read_manifest(&r)) {
+    if (finding->owner.held) file_owner_hint(r.directory, r.identity, &finding->owner);
+    if (finding->owner.held && !finding->owner.hint)
+      judge(&r, READ_UNREADABLE, "owner", 0,
+            "process %ld is opening the directory and has not said yet what is durable", (long)finding->owner.locker);
+    else {
+      if (finding->owner.held && finding->owner.durable_lsn < r.limit_lsn) r.limit_lsn = finding->owner.durable_lsn;
+      read_segments(&r);
+    }
+  }
+  close(r.directory);
+}
