@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Makes the golden directory of the current format version: make_golden DIRECTORY. Run once when a version is released; the
- * result is committed and never made anew. What it holds is what tests/unit/test_golden.c expects.
+ * Makes the golden directory of the current format version: make_golden DIRECTORY. Run once when a version is
+ * released; the result is committed and never made anew. What it holds is what tests/unit/test_golden.c expects.
  */
 #include <stdio.h>
 

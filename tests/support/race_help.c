@@ -222,18 +222,23 @@ void race_directory_remove(const char *path) {
   RACE_CHECK(rmdir(path) == 0, "cannot remove %s: %s", path, strerror(errno));
 }
 
+coupon_engine *race_open_with(const char *path, const struct coupon_options *options, struct coupon_report *report) {
+  coupon_engine *engine;
+  coupon_status status = coupon_open(path, options, &engine, report);
+  RACE_CHECK(status == COUPON_OK, "opening: %s: %s, %s at %" PRIu64, coupon_status_name(status), report->message,
+             report->file, report->offset);
+  return engine;
+}
+
 coupon_engine *race_open(const char *path, int32_t durability, uint64_t log_buffer_bytes,
                          uint64_t (*clock)(void *context)) {
   struct coupon_options options = COUPON_OPTIONS_INIT;
   struct coupon_report report = COUPON_REPORT_INIT;
-  coupon_engine *engine;
   options.durability = path == NULL ? COUPON_NONE : durability;
+  options.segment_size_bytes = RACE_SEGMENT_SIZE;
   options.log_buffer_bytes = log_buffer_bytes;
   options.callbacks.clock = clock;
-  coupon_status status = coupon_open(path, &options, &engine, &report);
-  RACE_CHECK(status == COUPON_OK, "opening: %s: %s, %s at %" PRIu64, coupon_status_name(status), report.message,
-             report.file, report.offset);
-  return engine;
+  return race_open_with(path, &options, &report);
 }
 
 void race_close(coupon_engine *engine) {
@@ -254,6 +259,16 @@ void race_campaign(coupon_engine *engine, uint64_t id, uint64_t stock, uint64_t 
   coupon_status status;
   while ((status = coupon_create(engine, &spec, COUPON_POLL)) == COUPON_E_BUSY) (void)sched_yield();
   RACE_CHECK(status == COUPON_OK || status == COUPON_NOT_FINAL, "creating: %s", coupon_status_name(status));
+}
+
+void race_settle(coupon_engine *engine) {
+  struct coupon_stats stats = COUPON_STATS_INIT;
+  struct coupon_ticket ticket = COUPON_TICKET_INIT;
+  RACE_CHECK(coupon_stats(engine, &stats) == COUPON_OK, "no stats");
+  ticket.lsn = stats.reserved_lsn;
+  ticket.answer = COUPON_SOLD_OUT; /* a refusal that rests on everything */
+  coupon_status status = coupon_wait(engine, &ticket, COUPON_FOREVER);
+  RACE_CHECK(status == COUPON_OK, "what was decided does not become final: %s", coupon_status_name(status));
 }
 
 void race_commits_stop(coupon_engine *engine) {

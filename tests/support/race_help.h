@@ -108,15 +108,22 @@ void race_count_passes(enum cpn_point point, _Atomic uint64_t *passes);
 void race_directory_create(char path[RACE_PATH_MAX]);
 void race_directory_remove(const char *path);
 
-/* `path` NULL: in memory only. `clock` may be NULL. Checks that it works. */
+/* Small segments: a segment is filled with zeros when it is made, which is most of what opening costs. */
+#define RACE_SEGMENT_SIZE (UINT64_C(128) * 1024)
+
+/* `path` NULL: in memory only. Checks that it works; `clock` may be NULL. */
 coupon_engine *race_open(const char *path, int32_t durability, uint64_t log_buffer_bytes,
                          uint64_t (*clock)(void *context));
+coupon_engine *race_open_with(const char *path, const struct coupon_options *options, struct coupon_report *report);
 /* Closes and destroys; checks that both work. */
 void race_close(coupon_engine *engine);
 
 /* Checks that it is created, without waiting for finality. Windows as in the spec; limit 0 or 1. */
 void race_campaign(coupon_engine *engine, uint64_t id, uint64_t stock, uint64_t limit, uint64_t opens_at_ns,
                    uint64_t closes_at_ns);
+
+/* Waits until everything that is reserved now is final; nobody else is in a call. */
+void race_settle(coupon_engine *engine);
 
 /* In an engine without a log: as if a caller were stopped inside the commit stage, so that tickets stay without their
  * numbers; and as if it went on. */

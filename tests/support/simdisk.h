@@ -2,13 +2,13 @@
 /*
  * A disk in memory, behind struct cpn_io, that forgets what a disk may forget. Single-threaded, deterministic.
  *
- * The model. A sector (512 bytes) is durable once its file is synced; until then a power loss keeps any subset of the sectors written since.
- * A directory entry (made, renamed, removed) is durable once the directory is synced; until then a power loss keeps the first
- * few changes, in order, as a journalling file system does. A failed sync leaves the sectors looking clean: a later
- * sync does not write them, unless they have been written again.
+ * The model. A sector (512 bytes) is durable once its file is synced; until then a power loss keeps any subset of
+ * the sectors written since. A directory entry (made, renamed, removed) is durable once the directory is synced;
+ * until then a power loss keeps the first few changes, in order, as a journalling file system does. A failed sync
+ * leaves the sectors looking clean: a later sync does not write them, unless they have been written again.
  *
- * Every call is counted. At the call number `die_at` the process dies: that call and all later ones do nothing and answer -EIO.
- * At `fail_at` one call fails with `fail_errno` (for good, with `fail_for_good`).
+ * Every call is counted. At the call number `die_at` the process dies: that call and all later ones do nothing and
+ * answer -EIO. At `fail_at` one call fails with `fail_errno` (for good, with `fail_for_good`).
  */
 #ifndef TESTS_SIMDISK_H
 #define TESTS_SIMDISK_H
@@ -65,8 +65,8 @@ struct simdisk *simdisk_copy(const struct simdisk *disk);
 /* Sectors and directory changes that a power loss may take or leave now. */
 uint64_t simdisk_pending_sectors(const struct simdisk *disk);
 
-/* What the next process finds after a power loss: `keep` is asked for each pending sector, in a fixed order; of the pending directory
- * changes the first `changes_kept` survive. */
+/* What the next process finds after a power loss: `keep` is asked for each pending sector, in a fixed order; of the
+ * pending directory changes the first `changes_kept` survive. */
 typedef bool sim_keep_fn(void *context, uint64_t sector);
 struct simdisk *simdisk_power_loss(const struct simdisk *disk, sim_keep_fn *keep, void *context, int changes_kept);
 

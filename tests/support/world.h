@@ -37,7 +37,8 @@ coupon_status world_issue(struct world *world, uint64_t campaign, uint64_t user)
 /* Steps until there is nothing to commit, and notes which answers are final now. False: the engine has failed. */
 bool world_settle(struct world *world);
 
-/* Checks what must be true at any time, and that every final answer of `past` holds here. Returns NULL, or what is wrong. */
+/* Checks what must be true at any time, and that every final answer of `past` holds here. Returns NULL, or what is
+ * wrong. */
 const char *world_check(struct world *world, const struct world *past);
 
 /* All tickets of all campaigns as one number, to compare two states by; equal states have equal numbers. */

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Shows that a crash at any call, and a power loss that keeps any selection of what was not synced, loses nothing final, doubles nothing,
- * and brings nothing back that was cut. How: the real engine, its commit stage and its recovery run stepwise in one thread on a
- * simulated disk (support/simdisk.h); after each crash an oracle (support/world.h) holds the recovered state against every answer that
- * was final. Two planted faults of the disk show that the oracle can find something.
+ * Shows that a crash at any call, and a power loss that keeps any selection of what was not synced, loses nothing
+ * final, doubles nothing, and brings nothing back that was cut. How: the real engine, its commit stage and its
+ * recovery run stepwise in one thread on a simulated disk (support/simdisk.h); after each crash an oracle
+ * (support/world.h) holds the recovered state against every answer that was final. Two planted faults of the disk
+ * show that the oracle can find something.
  */
 #include <criterion/criterion.h>
 #include <errno.h>
@@ -95,7 +96,8 @@ static void ask_again(struct world *world) {
   }
 }
 
-/* Recovers, checks, loses power again at once, checks that nothing changed, goes on, loses power once more. NULL or what is wrong. */
+/* Recovers, checks, loses power again at once, checks that nothing changed, goes on, loses power once more. NULL or
+ * what is wrong. */
 static const char *recover_and_check(struct simdisk *disk, const struct world *past, uint64_t *random) {
   static struct world world;
   struct choice toss = {0, random}, none = {0, NULL};
@@ -214,7 +216,8 @@ Test(crash, a_directory_sync_that_does_nothing_is_found) {
   cr_assert_not_null(crash_everywhere(plan, &points, &recoveries));
 }
 
-/* With COUPON_WRITTEN the process may die and nothing final is lost; a power loss may lose the end, but leaves a prefix. */
+/* With COUPON_WRITTEN the process may die and nothing final is lost; a power loss may lose the end, but leaves a
+ * prefix. */
 Test(crash, of_the_process_alone_keeps_what_was_written) {
   static struct world world;
   uint64_t random = seed();
@@ -280,7 +283,8 @@ Test(power_loss, keeps_or_cuts_a_commit_of_many_sectors_as_a_whole) {
   for (uint64_t user = 0; user < 3; user++) cr_assert_eq(world_issue(&world, 1, user), COUPON_ISSUED);
   cr_assert(world_settle(&world));
   for (uint64_t user = 3; user < 3 + 189; user++) cr_assert_eq(world_issue(&world, 1, user), COUPON_ISSUED);
-  /* The commit's write is done (its first call), its sync is not: 64 + 189 * 24 bytes are 9 sectors, and the hint is one. */
+  /* The commit's write is done (its first call), its sync is not: 64 + 189 * 24 bytes are 9 sectors, and the hint
+   * is one. */
   disk->die_at = disk->calls + 2;
   cr_assert(!world_settle(&world));
   check_all_subsets(&world, 3);
@@ -307,8 +311,8 @@ Test(power_loss, of_several_unsynced_commits_leaves_a_prefix) {
 
 /* --- a failed sync ------------------------------------------------------------------------------------------ */
 
-/* The sync fails once, the pages look clean, the process dies, the power stays: the next process finds the records in the cache. It
- * must write them again before it answers from them, for the disk has never had them. */
+/* The sync fails once, the pages look clean, the process dies, the power stays: the next process finds the records
+ * in the cache. It must write them again before it answers from them, for the disk has never had them. */
 Test(failed_sync, is_not_believed_by_the_next_life) {
   static struct world world, next, last;
   struct simdisk *disk = simdisk_create();

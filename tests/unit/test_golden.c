@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Shows that this build reads what every released version of the format has written, and can go on from there. How: a copy of each golden
- * directory is opened for reading, then for writing, and compared with what tests/golden/make.c put into it.
+ * Shows that this build reads what every released version of the format has written, and can go on from there. How:
+ * a copy of each golden directory is opened for reading, then for writing, and compared with what
+ * tests/golden/make.c put into it.
  */
 #include <criterion/criterion.h>
 #include <fcntl.h>

@@ -1,0 +1,48 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# Installs the Debian packages that are missing: scripts/bootstrap.sh [base|ci]
+#   base  what building and testing needs (the default)
+#   ci    base, and what .ci/run needs: clang and its tools, the aarch64 cross compiler, qemu
+# If nothing is missing, nothing is asked of the network and no rights are needed.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+base=(
+  cmake ninja-build gcc libc6-dev pkg-config
+  liburcu-dev libck-dev libxxhash-dev
+  libcriterion-dev # unit tests
+  jq               # the scripts read the tool's JSON
+)
+ci=(
+  g++ clang              # the header alone, in C11 and C++17, with both compilers
+  clang-format clang-tidy
+  libclang-rt-14-dev     # clang's sanitizers
+  gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user
+)
+
+case ${1:-base} in
+  base) packages=("${base[@]}") ;;
+  ci) packages=("${base[@]}" "${ci[@]}") ;;
+  *) sed -n '4,7s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+esac
+
+missing=()
+for package in "${packages[@]}"; do
+  state=$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null || true)
+  [ "$state" = installed ] || missing+=("$package")
+done
+
+as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
+if [ ${#missing[@]} -gt 0 ]; then
+  echo "bootstrap: installing ${missing[*]}"
+  as_root apt-get -qq update
+  # Without recommended packages, which would triple what a clean machine has to fetch. The packages'
+  # own chatter is shown only if something goes wrong.
+  log=$(mktemp)
+  trap 'rm -f -- "$log"' EXIT
+  as_root env DEBIAN_FRONTEND=noninteractive \
+    apt-get -qq install -y --no-install-recommends "${missing[@]}" >"$log" 2>&1 || { cat "$log" >&2; exit 1; }
+fi
+
+if [ "${1:-base}" = ci ]; then scripts/aarch64-sysroot.sh; fi

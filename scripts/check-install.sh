@@ -1,0 +1,44 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# Installs a build into a temporary directory and builds the quickstart against it as four strangers would:
+# through pkg-config and through the CMake package, with the shared and with the static library.
+# scripts/check-install.sh [BUILD_DIRECTORY]
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+build=${1:-build/release}
+work=$(mktemp -d)
+trap 'rm -rf -- "$work"' EXIT
+prefix=$work/prefix
+
+# Not the prefix it was configured for: what is installed may be moved.
+cmake --install "$build" --prefix "$prefix" >"$work/log" || { cat "$work/log" >&2; exit 1; }
+libdir=$(dirname "$(find "$prefix" -name libcoupon.so)")
+export PKG_CONFIG_PATH=$libdir/pkgconfig
+
+# The words of pkg-config's answer are meant to be split.
+# shellcheck disable=SC2046
+${CC:-gcc} -std=c11 examples/quickstart.c -o "$work/pkgconfig_shared" $(pkg-config --cflags --libs coupon)
+# shellcheck disable=SC2046
+${CC:-gcc} -std=c11 -static examples/quickstart.c -o "$work/pkgconfig_static" \
+  $(pkg-config --static --cflags --libs coupon)
+
+{
+  cmake -S tests/consumer -B "$work/build" -G Ninja -DCMAKE_PREFIX_PATH="$prefix" && cmake --build "$work/build"
+} >"$work/log" 2>&1 || { cat "$work/log" >&2; exit 1; }
+
+count=0
+for program in "$work"/pkgconfig_{shared,static} "$work"/build/consumer_{shared,static}; do
+  name=${program##*/}
+  needs=$(readelf -d "$program" | grep -c 'NEEDED.*libcoupon' || true)
+  case $name in *_shared) expected=1 ;; *) expected=0 ;; esac
+  [ "$needs" = $expected ] || { echo "$name: linked with the wrong libcoupon" >&2; exit 1; }
+  said=$(LD_LIBRARY_PATH=$libdir "$program" "$work/data-$name")
+  [ "$said" = "coupon number 1" ] || { echo "$name said: $said" >&2; exit 1; }
+  count=$((count + 1))
+done
+
+# The tool finds the library it was installed with.
+env -u LD_LIBRARY_PATH "$prefix/bin/coupon" --help >/dev/null
+echo "$((count + 1)) programs checked"

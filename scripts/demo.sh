@@ -1,0 +1,96 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# The sale this library exists for, beside what the reference service measured: scripts/demo.sh [--crash-rounds N]
+#
+# Holds five sales with the tool `coupon` (each proves to itself that nothing went wrong), prints a table and leaves
+# build/demo/sale.json. Status 0 only if every row is ok. The logs go to a temporary directory under $TMPDIR, or /tmp.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+crash_rounds=3
+case ${1:-} in
+  '') ;;
+  --crash-rounds) crash_rounds=${2:?} ;;
+  *) sed -n '4,8s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+esac
+
+scripts/bootstrap.sh base
+scripts/build.sh release
+
+tool=build/release/coupon
+out=build/demo
+mkdir -p $out
+work=$(mktemp -d "${TMPDIR:-/tmp}/coupon-demo.XXXXXX")
+trap 'rm -rf -- "$work"' EXIT
+
+# row NAME TITLE OPTION...: holds a sale and adds its result, with name and title, to the rows.
+seed=1
+row() {
+  local name=$1 title=$2 status=0 result
+  shift 2
+  echo "sale: $title"
+  TMPDIR=$work $tool sale --threads 10 --seed $seed --json "$@" >"$work/result" || status=$?
+  seed=$((seed + 1))
+  result=$(jq -c . "$work/result" 2>/dev/null) || result=''
+  jq -c --arg name "$name" --arg title "$title" --argjson status $status \
+    '{name: $name, title: $title} + . + {status: $status, ok: (.ok == true and $status == 0)}' \
+    <<<"${result:-"{}"}" >>"$work/rows"
+}
+
+row one_account "one account, 10,000 calls, 10,000 coupons" --stock 10000 --limit none --calls 10000
+row distinct "10,000 accounts, 10,000 coupons" --stock 10000 --users 10000
+row crowd "30,000 accounts, 10,000 coupons" --stock 10000 --users 30000
+row crowd_repeats "the same, 20 % of them ask twice" --stock 10000 --users 30000 --repeat 20
+
+status=0
+rm -f "$work/crash"
+scripts/crash-sale.sh --rounds "$crash_rounds" --json "$work/crash" || status=$?
+crash=$(cat "$work/crash" 2>/dev/null) || crash='{}'
+jq -c --argjson status $status --arg title "the same, killed and recovered, $crash_rounds rounds" \
+  '{name: "crash", title: $title} + . + {status: $status, ok: (.ok == true and $status == 0)}' \
+  <<<"$crash" >>"$work/rows"
+
+# What the reference service, an ordinary web application over SQL, measured of itself.
+jq -n '[
+  {name: "in_process", title: "in process, 10 threads, 10,000 coupons",
+   offered: 10000, issued: 1273, errors: 8727, stock_fell_by: 1001},
+  {name: "http", title: "over HTTP, up to 500 users",
+   offered: 6099, ok_share: 0.486, issued: 2964, stock_fell_by: 2045},
+  {name: "http_lock", title: "over HTTP, distributed lock, up to 2,000 users",
+   per_second_min: 141, per_second_max: 154, mean_seconds: 9, refused_with_stock_left: [0.0002, 0.09]}
+]' >"$work/reference"
+
+jq -s --slurpfile reference "$work/reference" --arg cpu "$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -1)" \
+  --argjson cpus "$(nproc)" --arg kernel "$(uname -sr)" --arg file_system "$(stat -f -c %T "$work")" \
+  '{machine: {cpu: $cpu, cpus: $cpus, kernel: $kernel, file_system: $file_system},
+    reference: $reference[0], rows: ., ok: (length == 5 and all(.ok))}' "$work/rows" >$out/sale.json
+
+# Cells are ASCII: printf counts bytes.
+line() { printf '%-48s %8s %8s %8s %8s %8s %10s %9s %9s  %s\n' "$@"; }
+echo
+jq -r '.machine | "\(.cpus) × \(.cpu), \(.kernel), log on \(.file_system)"' $out/sale.json
+echo '(taken: by how much the stock fell)'
+echo
+line '' offered issued refused errors taken answers/s 'p50 us' 'p99 us' ok
+echo 'the reference service, as it measured itself'
+line '  in process, 10 threads, 10,000 coupons' 10000 1273 - 8727 1001 - - - no
+line '  over HTTP, up to 500 users (48.6 % succeeded)' 6099 2964 - 3135 2045 - - - no
+line '  over HTTP, distributed lock, up to 2,000 users' - - - - - 141-154 '9 s mean' - no
+echo '      (0.02–9 % were refused although stock was left)'
+echo 'libcoupon, in process, 10 threads, every answer synced to disk'
+jq -r 'def tenths(f): f | if . == null then . else (. * 10 | round) / 10 | tostring end;
+  .rows[] | [.title, .offered, .issued, .sold_out, .errors, (.stock // 0) - (.remaining // 0),
+  .per_second, tenths(.p50_us), tenths(.p99_us), (if .ok then "yes" else "NO" end)]
+  | map(if . == null then "-" elif type == "number" then round else . end) | @tsv' $out/sale.json |
+  while IFS=$'\t' read -r title rest; do
+    IFS=$'\t' read -ra cells <<<"$rest"
+    line "  $title" "${cells[@]}"
+  done
+echo
+jq -r '.rows[] | select(.name == "crash") | "after \(.kills) kills: \(.acknowledged) tickets had been acknowledged, " +
+  "all are there; \(.unanswered) more were recovered; \(.violations) violations"' $out/sale.json
+echo "results: $out/sale.json"
+
+jq -e .ok $out/sale.json >/dev/null || { echo "demo: a row is not ok" >&2; exit 1; }
+echo "5 sales checked"

@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the tests of the public behaviour share: temporary directories, a clock to set, a disk that fails, holds or
+ * stutters, an allocator that counts and runs out, child processes that cannot hang a test, and every public function in
+ * one table.
+ *
+ * No Criterion in here. What must work for a test to mean anything (help_open(), help_create() …) ends the process
+ * with a message if it does not. Nothing sleeps to wait for somebody: help_until() asks again and again.
+ */
+#ifndef TESTS_SUPPORT_ENGINE_HELP_H
+#define TESTS_SUPPORT_ENGINE_HELP_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <sys/types.h>
+
+#include "base/env.h"
+#include "coupon/coupon.h"
+
+/* --- the process --------------------------------------------------------------------------------- */
+
+/* Ends the process with a message: the test cannot go on. */
+_Noreturn void help_die(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+#define HELP_CHECK(condition)                                                               \
+  do {                                                                                      \
+    if (!(condition)) help_die("%s:%d: does not hold: %s", __FILE__, __LINE__, #condition); \
+  } while (0)
+
+/* Under AddressSanitizer: whether memory has been lost by now. Elsewhere false. */
+bool help_leaks(void);
+bool help_sanitized(void);
+
+/* Asks until it is so. False: it was not within half a minute, which no machine needs. */
+bool help_until(bool (*is_so)(void *context), void *context);
+
+/* Prints the seed: COUPON_TEST_SEED, or a constant. */
+uint64_t help_seed(void);
+uint64_t help_random(uint64_t *state);
+
+/* --- directories --------------------------------------------------------------------------------- */
+
+#define HELP_PATH_MAX 1024
+
+/* A new directory below TMPDIR; and away with it and everything in it. */
+void help_temp_make(char path[HELP_PATH_MAX]);
+void help_temp_remove(const char *path);
+/* `directory`/`name` in `path`; returns `path`. */
+const char *help_join(char path[HELP_PATH_MAX], const char *directory, const char *name);
+/* Copies the files of a directory as they are now: what a process that is killed now would leave. */
+void help_copy_directory(const char *from, const char *to);
+/* A checksum of names, sizes, contents, modes and times of change of a directory's files. */
+uint64_t help_fingerprint(const char *directory);
+
+/* --- engines ------------------------------------------------------------------------------------- */
+
+/* A clock that shows what it is told to. */
+struct help_clock {
+  _Atomic uint64_t now_ns;
+};
+uint64_t help_clock_read(void *context);
+
+/* Small segments, so that little is enough to fill some; all else as by default. */
+struct coupon_options help_options(int32_t durability);
+/* The same with this clock. */
+struct coupon_options help_options_with_clock(int32_t durability, struct help_clock *clock);
+
+/* Opens; `path` NULL for COUPON_NONE. */
+coupon_engine *help_open(const char *path, const struct coupon_options *options);
+coupon_engine *help_open_in_memory(void);
+/* The same, but through the seams. Threads, or (as base/env.h has it) cpn_wait_step() by hand. */
+coupon_engine *help_open_env(const struct cpn_env *env, const char *path, const struct coupon_options *options);
+/* Closes and frees; both have to work. */
+void help_close(coupon_engine *engine);
+
+struct coupon_campaign_spec help_spec(uint64_t id, uint64_t stock);
+/* Creates, and waits until that is final. */
+void help_create(coupon_engine *engine, uint64_t id, uint64_t stock);
+/* One request, not waiting. */
+coupon_status help_try(coupon_engine *engine, uint64_t campaign, uint64_t user);
+struct coupon_campaign_info help_info(coupon_engine *engine, uint64_t campaign);
+struct coupon_stats help_stats(coupon_engine *engine);
+/* How many tickets the campaign has; checks that their numbers are 1, 2, 3 …, that LSNs rise, that times do not fall, that
+ * issued + remaining = stock, and that no user has two unless there is no limit. NULL, or what is wrong. */
+const char *help_audit(coupon_engine *engine, uint64_t campaign, uint64_t *count);
+bool help_same_ticket(const struct coupon_ticket *a, const struct coupon_ticket *b);
+
+/* --- every public function ----------------------------------------------------------------------- */
+
+struct help_call {
+  const char *name;
+  coupon_status (*call)(coupon_engine *engine);
+};
+/* Every function that is given an engine, with arguments that are good, and with coupon_close() and coupon_destroy() at
+ * the end. Those that wait, wait for ever. Campaign 1 and user 1 are asked for. */
+extern const struct help_call help_calls[];
+enum { HELP_CALLS = 13, HELP_CALLS_BUT_LAST_TWO = HELP_CALLS - 2 };
+/* Those of them that may wait. */
+extern const struct help_call help_waiting_calls[];
+enum { HELP_WAITING_CALLS = 5 };
+
+/* Makes every call with every bad argument (NULL, a struct of a size that cannot be). Returns the name of the first that was
+ * not answered COUPON_E_INVAL; or NULL. */
+const char *help_find_lenient_call(coupon_engine *engine);
+
+/* --- a disk -------------------------------------------------------------------------------------- */
+
+enum help_disk_op { HELP_WRITE, HELP_SYNC, HELP_OTHER, HELP_OPS };
+
+/* The real file system, with faults. Set what shall happen before it can; count what did. */
+struct help_disk {
+  struct cpn_io io;
+  /* The fault: the call number `fail_at` (from 1; 0: none) of kind `fail_op` answers -`error`, and with `for_good` all
+   * later ones of that kind. A write first does `torn` bytes of its work. */
+  enum help_disk_op fail_op;
+  uint64_t fail_at;
+  int error;
+  size_t torn;
+  _Atomic bool for_good;
+  /* The stutter: a write does at most so many bytes (0: any number); every so manieth is interrupted (0: none). */
+  size_t write_at_most;
+  uint64_t interrupt_every;
+  /* Called before each listing of the directory, with list_context. */
+  void (*before_list)(void *context);
+  void *list_context;
+
+  _Atomic uint64_t calls[HELP_OPS];
+  _Atomic uint64_t calls_after_fault[HELP_OPS];
+  _Atomic bool faulted;
+
+  pthread_mutex_t lock; /* of the four below */
+  pthread_cond_t changed;
+  bool hold;
+  int held;
+};
+
+void help_disk_init(struct help_disk *disk);
+/* `threads`: with a commit thread. */
+struct cpn_env help_disk_env(const struct help_disk *disk, bool threads);
+/* From now on syncs stop before they begin; waits until one has; lets them go on, for good. */
+void help_disk_hold(struct help_disk *disk);
+void help_disk_wait_held(struct help_disk *disk);
+void help_disk_release(struct help_disk *disk);
+
+/* --- memory -------------------------------------------------------------------------------------- */
+
+/* An allocator that checks what it is given back, and fails at call number `fail_at` (from 1; 0: never), for good with
+ * `for_good`. */
+struct help_allocator {
+  _Atomic uint64_t calls, fail_at;
+  _Atomic bool for_good;
+  _Atomic int64_t live_blocks, live_bytes;
+  _Atomic uint64_t wrong; /* freed with another size or pointer, misaligned demands */
+};
+struct coupon_allocator help_allocator_use(struct help_allocator *allocator);
+
+/* --- other processes ----------------------------------------------------------------------------- */
+
+struct help_child {
+  pid_t pid;
+  int socket;
+};
+
+/* Runs `run` in a child of fork(), which ends with what it returns. */
+void help_child_start(struct help_child *child, int (*run)(struct help_child *self, void *context), void *context);
+/* A number to the other side, and from it. Hearing from a side that has ended, or says nothing for half a minute: -1000. */
+void help_child_say(struct help_child *child, int32_t word);
+int32_t help_child_hear(struct help_child *child);
+/* The exit status; 1000 + signal if it was killed; -1 if it did not end in `seconds` and was killed here. */
+int help_child_wait(struct help_child *child, int seconds);
+void help_child_kill(struct help_child *child);
+
+#endif
