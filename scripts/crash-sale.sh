@@ -60,6 +60,20 @@ kill_in_mid_sale() {
   esac
 }
 
+# The check can fail: it has to report a ticket that was acknowledged and is not in the log.
+forged_ticket_is_caught() {
+  local at=$1 kills=$2 status=0
+  cp -r "$at/data" "$at/forged"
+  { cat "$at/acks"; echo "1 $stock 1"; } >"$at/forged-acks"
+  "$tool" sale --check "${sale[@]}" --dir "$at/forged" --ack-file "$at/forged-acks" --kills "$kills" \
+    >"$at/forged.out" 2>&1 || status=$?
+  rm -r "$at/forged"
+  [ $status = 3 ] && grep -q 'violation: user 1 was given ticket' "$at/forged.out" && return 0
+  cat "$at/forged.out" >&2
+  echo "a forged acknowledgement was not caught" >&2
+  return 1
+}
+
 # One round; its result, a JSON object, goes to ROUND_DIRECTORY/check.json.
 run_round() {
   local at=$1 kills=$2 round_seed=$3 kill resume=()
@@ -72,6 +86,7 @@ run_round() {
       { cat "$at/verify-$kill.out" >&2; echo "verify, before recovery, after kill $kill" >&2; return 1; }
     resume=(--resume)
   done
+  if [ "$round" = 1 ]; then forged_ticket_is_caught "$at" "$kills" || return 1; fi
   "$tool" sale --check "${sale[@]}" --dir "$at/data" --ack-file "$at/acks" --kills "$kills" --seed "$round_seed" \
     --json >"$at/check.json" || { echo "the check ended with status $?" >&2; return 1; }
   "$tool" verify "$at/data" >"$at/verify.out" 2>&1 ||

@@ -209,8 +209,7 @@ struct coupon_report {
  * On success `*engine` is the caller's, to be ended by coupon_close() and coupon_destroy(); on
  * failure it is NULL.
  *
- * @return COUPON_OK; COUPON_E_INVAL, COUPON_E_ACCESS, COUPON_E_LOCKED (with `read_only` only while the owner
- * is making a new directory: ask again), COUPON_E_CORRUPT (with file and
+ * @return COUPON_OK; COUPON_E_INVAL, COUPON_E_ACCESS, COUPON_E_LOCKED, COUPON_E_CORRUPT (with file and
  * offset in the report), COUPON_E_VERSION, COUPON_E_IO, COUPON_E_NO_SPACE, COUPON_E_NOMEM, COUPON_E_THREAD.
  * @since 0.1.0
  */

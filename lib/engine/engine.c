@@ -202,9 +202,12 @@ coupon_status cpn_engine_try_issue(coupon_engine *engine, uint64_t campaign_id, 
   ticket->user = user;
   ticket->number = 0;
   ticket->lsn = 0; /* "no such campaign" rests on nothing */
-  ticket->time_ns = cpn_clock_last(&engine->clock);
   struct cpn_campaign *campaign = cpn_directory_find(&engine->campaigns, campaign_id);
-  coupon_status status = campaign == NULL ? COUPON_NO_CAMPAIGN : decide(engine, campaign, user, ticket);
+  coupon_status status = COUPON_NO_CAMPAIGN;
+  if (campaign != NULL)
+    status = decide(engine, campaign, user, ticket);
+  else
+    ticket->time_ns = cpn_clock_now(&engine->clock);
   cpn_wait_published(engine);
   ticket->answer = status;
   cpn_engine_set_final(engine, ticket);

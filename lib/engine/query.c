@@ -58,6 +58,7 @@ void cpn_query_ticket(coupon_engine *engine, const struct cpn_campaign *campaign
  * already, for everybody who reads the stock to see. */
 coupon_status cpn_query_lookup(coupon_engine *engine, uint64_t campaign_id, uint64_t user, struct coupon_ticket *ticket,
                                uint64_t *count) {
+  *count = 0;
   struct cpn_campaign *campaign = cpn_directory_find(&engine->campaigns, campaign_id);
   if (campaign == NULL) return COUPON_NO_CAMPAIGN;
   struct cpn_claim *claim = cpn_claim_set_find(&campaign->claims, user);

@@ -216,7 +216,8 @@ coupon_status cpn_recovery_write(coupon_engine *engine, const char *path, struct
 
 /* --- for reading --------------------------------------------------------------------------------- */
 
-/* The owner's hint. It is rewritten all the time: a read that met a write is tried again. */
+/* The owner's hint. It is rewritten all the time: a read that met a write is tried again. Without one the owner is still
+ * recovering (a power loss may take the hint, it is never synced), and we read what it will keep. */
 static coupon_status read_hint(coupon_engine *engine, const struct cpn_manifest *manifest, uint64_t *limit_lsn,
                                struct cpn_fault *fault) {
   const struct cpn_io *io = engine->env.io;
@@ -232,10 +233,7 @@ static coupon_status read_hint(coupon_engine *engine, const struct cpn_manifest 
   }
   (void)io->close(io->context, file);
   if (got < 0) return cpn_fault_from_io(fault, got, CPN_OWNER_NAME, "cannot read the owner's hint");
-  if (decoded != CPN_DECODED_OK)
-    return cpn_fault_set(fault, COUPON_E_LOCKED, CPN_OWNER_NAME, 0,
-                         "the directory's owner has not said yet what is durable; ask again");
-  *limit_lsn = owner.durable_lsn;
+  *limit_lsn = decoded == CPN_DECODED_OK ? owner.durable_lsn : UINT64_MAX;
   return COUPON_OK;
 }
 

@@ -295,8 +295,12 @@ static coupon_status read_segments(struct cpn_reader *reader, unsigned char *win
     before = segment;
     /* Segments are of one size, unless an option was changed: the total is an estimate until the end. */
     done += segment.size;
+    /* Segments beyond the limit have come since the limit was read. */
+    bool enough = reader->lsn >= reader->limit_lsn;
+    uint64_t left = enough ? 0 : reader->last_number - number;
     if (reader->progress != NULL && status == COUPON_OK)
-      reader->progress(reader->context, done, done + (reader->last_number - number) * segment.size);
+      reader->progress(reader->context, done, done + left * segment.size);
+    if (enough) break;
   }
   if (status != COUPON_OK) return status;
   if (reader->limit_lsn != UINT64_MAX && reader->lsn < reader->limit_lsn)

@@ -873,6 +873,15 @@ static uint64_t fill_buffer(coupon_engine *engine) {
   return count;
 }
 
+/* The same to the last byte, so that not even the smallest record fits. */
+static void fill_buffer_whole(coupon_engine *engine) {
+  static uint64_t next_id = 100000;
+  struct coupon_campaign_spec spec = help_spec(next_id++, 0);
+  cr_assert_eq(coupon_create(engine, &spec, COUPON_POLL), COUPON_NOT_FINAL);
+  (void)fill_buffer(engine);
+  cr_assert_eq(cpn_buffer_tail(&engine->buffer) - cpn_buffer_drained(&engine->buffer), 4096);
+}
+
 Test(full_buffer, a_request_that_does_not_wait_is_told_so_and_nothing_has_changed) {
   coupon_engine *engine = open_stepped(4096);
   create_stepped(engine, 1, 100000);
@@ -938,12 +947,13 @@ Test(full_buffer, a_campaign_can_neither_open_nor_close_but_holders_are_answered
   spec.closes_at_ns = 200;
   cr_assert_eq(coupon_create(engine, &spec, COUPON_POLL), COUPON_NOT_FINAL);
   step(engine);
-  (void)fill_buffer(engine);
+  fill_buffer_whole(engine);
   clock.now_ns = 100;
   cr_expect_eq(help_try(engine, 2, 5), COUPON_E_BUSY);
   step(engine);
   cr_expect_eq(help_try(engine, 2, 5), COUPON_ISSUED);
-  (void)fill_buffer(engine);
+  step(engine);
+  fill_buffer_whole(engine);
   clock.now_ns = 200;
   cr_expect_eq(help_try(engine, 2, 6), COUPON_E_BUSY);
   cr_expect_eq(help_try(engine, 2, 5), COUPON_ALREADY_ISSUED);
