@@ -66,7 +66,7 @@ void cpn_engine_describe(const coupon_engine *engine, const struct cpn_campaign 
     /* The record is still in the log buffer, time and all, as long as the claim does not bear its number: the
      * commit stage numbers it before it gives the place back. So: read, and look at the claim again. */
     uint64_t lsn = cpn_claim_held_lsn(state);
-    uint64_t time_ns = cpn_buffer_peek(&engine->buffer, lsn - CPN_WORDS_ISSUE * 8, 2);
+    uint64_t time_ns = cpn_buffer_peek(&engine->buffer, lsn - CPN_SIZE_ISSUE, 2);
     uint64_t again = cpn_claim_read(claim);
     if (again == state) {
       ticket->number = 0;
@@ -127,7 +127,7 @@ static coupon_status take_unit(coupon_engine *engine, struct cpn_campaign *campa
     CPN_POINT(TAKEN);
     /* From here on nothing may fail, and the record must follow. */
     ticket->number = 0;
-    ticket->lsn = at + CPN_WORDS_ISSUE * 8;
+    ticket->lsn = at + CPN_SIZE_ISSUE;
     ticket->time_ns = time_ns;
     cpn_buffer_fill(&engine->buffer, at, 1, user);
     cpn_buffer_fill(&engine->buffer, at, 2, time_ns);

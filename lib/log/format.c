@@ -48,6 +48,7 @@ _Static_assert(BLOCK_CHECKSUM + 8 == CPN_BLOCK_SIZE, "the checksum ends the bloc
 _Static_assert(BLOCK_IDENTITY + CPN_IDENTITY_SIZE == MANIFEST_CREATED, "the identity ends where the rest begins");
 _Static_assert(FRAME_CHECKSUM + 8 == CPN_FRAME_HEADER_SIZE, "the checksum ends the frame header");
 _Static_assert(CPN_WORDS_CAMPAIGN_MAX == CPN_WORDS_CAMPAIGN + (COUPON_NAME_MAX + 7) / 8, "the longest name fits");
+_Static_assert(CPN_SIZE_LIFE / 8 == CPN_WORDS_LIFE && CPN_SIZE_ISSUE / 8 == CPN_WORDS_ISSUE, "sizes are words times 8");
 _Static_assert(CPN_FRAME_PAYLOAD_MAX % 8 == 0, "records are whole words");
 
 static const unsigned char manifest_magic[8] = {'C', 'P', 'N', 'M', 'A', 'N', 'I', 'F'};
@@ -225,7 +226,7 @@ bool cpn_frame_is_known(const struct cpn_frame *frame, const unsigned char *byte
 
 bool cpn_frame_begins_life(const struct cpn_frame *frame, const unsigned char *bytes) {
   const unsigned char *record = bytes + CPN_FRAME_HEADER_SIZE;
-  return frame->payload_bytes >= CPN_WORDS_LIFE * 8 && record[0] == CPN_RECORD_LIFE &&
+  return frame->payload_bytes >= CPN_SIZE_LIFE && record[0] == CPN_RECORD_LIFE &&
          cpn_get_u64(record + 8) == frame->life;
 }
 

@@ -71,7 +71,7 @@ uint64_t cpn_segment_number(const char *name);
 
 #define CPN_FRAME_HEADER_SIZE 64u
 /* Payload of one frame: what one commit writes at once. Larger groups gain nothing in bandwidth. */
-#define CPN_FRAME_PAYLOAD_MAX (1024u * 1024u)
+#define CPN_FRAME_PAYLOAD_MAX (UINT32_C(1) << 20)
 #define CPN_ENCODING_PLAIN 0u
 
 struct cpn_frame {
@@ -125,6 +125,10 @@ enum cpn_record_type {
 #define CPN_WORDS_CHANGE 2u   /* OPEN, CLOSE */
 #define CPN_WORDS_ISSUE 3u
 #define CPN_WORDS_CAMPAIGN_MAX (CPN_WORDS_CAMPAIGN + 32u) /* a name of 255 bytes */
+
+/* And in bytes, as LSNs count. */
+#define CPN_SIZE_LIFE UINT64_C(32)
+#define CPN_SIZE_ISSUE UINT64_C(24)
 
 /* A record in words, as the log buffer has it: the same words, little-endian, are the bytes on disk. */
 static inline uint64_t cpn_record_head(enum cpn_record_type type, uint64_t words, uint32_t campaign) {
