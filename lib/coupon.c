@@ -36,16 +36,21 @@ int64_t coupon_deadline_after(int64_t timeout_ns) {
 /* What a call has changed of its thread, to be put back. */
 struct guest {
   int saved_errno;
-  int cancel_state;
+  int cancel_state, cancel_type;
 };
 
 static void guest_arrive(struct guest *guest) {
   guest->saved_errno = errno;
+  /* The type too, and first: a cancellation of the asynchronous type that is on its way when the state is changed takes
+   * effect in spite of it (glibc 2.36 looks only at the type when the signal arrives). */
+  (void)pthread_setcanceltype(PTHREAD_CANCEL_DEFERRED, &guest->cancel_type);
   (void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &guest->cancel_state);
 }
 
 static coupon_status guest_leave(const struct guest *guest, coupon_status status) {
-  (void)pthread_setcancelstate(guest->cancel_state, NULL);
+  int ignored;
+  (void)pthread_setcancelstate(guest->cancel_state, &ignored);
+  (void)pthread_setcanceltype(guest->cancel_type, &ignored);
   errno = guest->saved_errno;
   return status;
 }
@@ -128,7 +133,8 @@ static bool fill_options(const struct coupon_options *given, struct coupon_optio
          options->segment_size_bytes >= SEGMENT_SIZE_MIN && options->segment_size_bytes <= SEGMENT_SIZE_MAX &&
          options->segment_size_bytes % SEGMENT_SIZE_MIN == 0 && options->log_buffer_bytes >= LOG_BUFFER_MIN &&
          options->log_buffer_bytes <= LOG_BUFFER_MAX && cpn_is_power_of_two(options->log_buffer_bytes) &&
-         options->commit_delay_ns <= COMMIT_DELAY_MAX_NS &&
+         options->commit_delay_ns <= COMMIT_DELAY_MAX_NS && options->allocator.size == sizeof options->allocator &&
+         options->callbacks.size == sizeof options->callbacks &&
          (options->allocator.alloc == NULL) == (options->allocator.free == NULL);
 }
 

@@ -104,23 +104,30 @@ const unsigned char *file_view(struct file *file, uint64_t offset, uint64_t leng
 
 /* --- owner ------------------------------------------------------------------------------------ */
 
-static bool read_hint(int descriptor, struct read_owner *owner) {
+/* The hint's bytes; zeros if there is no such file. */
+static bool read_hint(int directory, struct read_owner *owner) {
   memset(owner->raw, 0, sizeof owner->raw);
-  return pread(descriptor, owner->raw, sizeof owner->raw, 0) >= 0;
+  int descriptor = openat(directory, "owner", O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  if (descriptor < 0) return errno == ENOENT;
+  bool known = pread(descriptor, owner->raw, sizeof owner->raw, 0) >= 0;
+  int fault = errno;
+  close(descriptor);
+  errno = fault;
+  return known;
 }
 
 bool file_owner_lock(int directory, struct read_owner *owner) {
   *owner = (struct read_owner){.held = false};
-  int descriptor = openat(directory, "owner", O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  int descriptor = openat(directory, "lock", O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (descriptor < 0) return errno == ENOENT;
   struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 0, .l_len = 1};
-  bool known = fcntl(descriptor, F_GETLK, &lock) == 0 && read_hint(descriptor, owner);
+  bool known = fcntl(descriptor, F_GETLK, &lock) == 0;
   owner->held = known && lock.l_type != F_UNLCK;
   owner->locker = owner->held ? lock.l_pid : 0;
   int fault = errno;
   close(descriptor);
   errno = fault;
-  return known;
+  return known && read_hint(directory, owner);
 }
 
 static bool take_hint(const unsigned char *identity, struct read_owner *owner) {
@@ -134,10 +141,7 @@ static bool take_hint(const unsigned char *identity, struct read_owner *owner) {
 
 void file_owner_hint(int directory, const unsigned char *identity, struct read_owner *owner) {
   const struct timespec pause = {0, 1000000};
-  int descriptor = openat(directory, "owner", O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-  if (descriptor < 0) return;
-  for (int i = 0; i < 1000 && read_hint(descriptor, owner) && !take_hint(identity, owner); i++) nanosleep(&pause, NULL);
-  close(descriptor);
+  for (int i = 0; i < 1000 && read_hint(directory, owner) && !take_hint(identity, owner); i++) nanosleep(&pause, NULL);
 }
 
 bool read_owner_changed(const char *directory, const struct read_owner *before) {

@@ -44,7 +44,7 @@ bool file_all_zero(const unsigned char *bytes, uint64_t length);
 uint64_t file_checksum(const unsigned char *bytes, uint64_t length);
 uint64_t file_checksum_with(const unsigned char *identity, const unsigned char *bytes, size_t length);
 
-/* Who holds the lock, and the hint as it stands, unchecked. False: errno tells why. No `owner` file is no fault. */
+/* Who holds the lock, and the hint as it stands, unchecked. False: errno tells why. No `lock` file is no fault. */
 bool file_owner_lock(int directory, struct read_owner *owner);
 
 /* Reads the hint until its checksum is right, or for a second: it may be torn, or not be written yet. */

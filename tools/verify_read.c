@@ -391,7 +391,7 @@ void read_log(const char *directory, uint64_t limit_lsn, read_visit *visit, void
   /* The lock before the manifest, so that a directory in the making is known as such; the hint before the log. */
   bool looked = file_owner_lock(r.directory, &finding->owner);
   if (!looked || !list_segments(&r))
-    judge(&r, READ_UNREADABLE, looked ? "" : "owner", 0, "it cannot be read: %s", strerrordesc_np(errno));
+    judge(&r, READ_UNREADABLE, looked ? "" : "lock", 0, "it cannot be read: %s", strerrordesc_np(errno));
   else if (read_manifest(&r)) {
     if (finding->owner.held) file_owner_hint(r.directory, r.identity, &finding->owner);
     if (finding->owner.held && !finding->owner.hint)

@@ -142,13 +142,18 @@ enum { COUPON_LOG_ERROR = 0, COUPON_LOG_WARNING = 1, COUPON_LOG_INFO = 2 };
  * are called from any calling thread and must not call into the engine.
  */
 struct coupon_allocator {
+  size_t size; /**< sizeof(struct coupon_allocator) */
   void *(*alloc)(void *context, size_t size, size_t alignment);
   void (*free)(void *context, void *pointer, size_t size);
   void *context;
 };
 
+#define COUPON_ALLOCATOR_INIT \
+  { sizeof(struct coupon_allocator), NULL, NULL, NULL }
+
 /** Callbacks must not wait on the engine; those that would get COUPON_E_IN_CALLBACK. */
 struct coupon_callbacks {
+  size_t size; /**< sizeof(struct coupon_callbacks) */
   /** A line for the operator's log. Any thread. */
   void (*log)(void *context, int32_t level, const char *message);
   /** The wall clock, UTC nanoseconds since 1970. Any thread, often; NULL: CLOCK_REALTIME. */
@@ -163,11 +168,14 @@ struct coupon_callbacks {
   void *context;
 };
 
+#define COUPON_CALLBACKS_INIT \
+  { sizeof(struct coupon_callbacks), NULL, NULL, NULL, NULL, NULL }
+
 struct coupon_options {
   size_t size;                       /**< sizeof(struct coupon_options) */
   int32_t durability;                /**< COUPON_SYNC (default), COUPON_WRITTEN or COUPON_NONE */
-  int32_t read_only;                 /**< 1: a snapshot of what is final now; takes no lock, writes nothing,
-                                    works beside the owner; issuing and creating answer COUPON_E_READ_ONLY */
+  int32_t read_only;                 /**< 1: a snapshot of what is final now, also beside an owner; takes no
+                                          lock, writes nothing; issuing: COUPON_E_READ_ONLY */
   uint64_t segment_size_bytes;       /**< of a log file; 4 KiB … 4 GiB, a multiple of 4 KiB; 0: 64 MiB */
   uint64_t log_buffer_bytes;         /**< between decision and write; 4 KiB … 1 GiB, a power of two; 0: 4 MiB */
   uint64_t commit_delay_ns;          /**< let a group gather this long before it is written; at most 1 s; 0: none */
@@ -176,10 +184,8 @@ struct coupon_options {
   struct coupon_callbacks callbacks; /**< each may be NULL */
 };
 
-#define COUPON_OPTIONS_INIT                                                                                         \
-  {                                                                                                                 \
-    sizeof(struct coupon_options), COUPON_SYNC, 0, 0, 0, 0, 0, {NULL, NULL, NULL}, { NULL, NULL, NULL, NULL, NULL } \
-  }
+#define COUPON_OPTIONS_INIT \
+  { sizeof(struct coupon_options), COUPON_SYNC, 0, 0, 0, 0, 0, COUPON_ALLOCATOR_INIT, COUPON_CALLBACKS_INIT }
 
 /** What coupon_open() found: filled on success and on failure. */
 struct coupon_report {
@@ -204,8 +210,7 @@ struct coupon_report {
  * Opens an engine on `directory`, creating it (mode 0700) if it does not exist, or recovering what
  * is there. With COUPON_NONE `directory` must be NULL.
  *
- * Blocks while it reads the log, about a second for 10 million tickets, and syncs: when it returns,
- * everything it recovered is durable. `options` may be NULL for the defaults. `report` may be NULL.
+ * Blocks while it reads the whole log, and syncs: when it returns, everything it recovered is durable. `options` may be NULL for the defaults. `report` may be NULL.
  * On success `*engine` is the caller's, to be ended by coupon_close() and coupon_destroy(); on
  * failure it is NULL.
  *

@@ -34,6 +34,10 @@ extern char cpn_rcu_edge;
 #define CPN_RCU_EDGE_ACQUIRE() ((void)0)
 #endif
 
+/* To be called before an engine is opened. In a child of fork() it forgets the threads of the parent: one that was inside a
+ * read-side critical section would never leave it, and every grace period would wait for it. */
+void cpn_rcu_settle_in_process(void);
+
 static inline void cpn_rcu_read_lock(void) { urcu_bp_read_lock(); }
 
 static inline void cpn_rcu_read_unlock(void) {

@@ -36,11 +36,11 @@ enum { CPN_GATE_CLOSED = 1, CPN_GATE_FAILED = 2 };
 struct coupon_engine {
   /* Constant while the engine is open. */
   struct cpn_env env;
-  struct coupon_options options;      /* with the defaults filled in */
-  bool has_log;                       /* not COUPON_NONE, not read_only */
-  bool has_thread;                    /* a commit thread runs; otherwise callers, or a test, step */
-  const volatile uint64_t *fork_page; /* reads CPN_FORK_MAGIC in the process that opened, 0 in a child */
-  int directory, owner_file;          /* handles, or -1 */
+  struct coupon_options options;        /* with the defaults filled in */
+  bool has_log;                         /* not COUPON_NONE, not read_only */
+  bool has_thread;                      /* a commit thread runs; otherwise callers, or a test, step */
+  const volatile uint64_t *fork_page;   /* reads CPN_FORK_MAGIC in the process that opened, 0 in a child */
+  int directory, lock_file, owner_file; /* handles, or -1 */
   pthread_t thread;
   struct cpn_siphash_key key; /* of the claim sets and the directory: secret, per engine */
 

@@ -52,7 +52,7 @@ static coupon_engine *allocate(const struct cpn_env *env, const struct coupon_op
   engine->env = *env;
   engine->options = *options;
   engine->has_log = options->durability != COUPON_NONE && options->read_only == 0;
-  engine->directory = engine->owner_file = engine->log.file = -1;
+  engine->directory = engine->lock_file = engine->owner_file = engine->log.file = -1;
   atomic_init(&engine->eventfd, -1);
   (void)pthread_mutex_init(&engine->create_lock, NULL);
   cpn_memory_init(&engine->memory, &options->allocator, options->max_memory_bytes);
@@ -109,9 +109,10 @@ static coupon_status begin(coupon_engine *engine, const char *path, struct coupo
 static void give_up_directory(coupon_engine *engine) {
   const struct cpn_io *io = engine->env.io;
   cpn_segment_close(&engine->log);
-  if (engine->owner_file >= 0) (void)io->unlock(io->context, engine->directory, engine->owner_file);
+  if (engine->owner_file >= 0) (void)io->close(io->context, engine->owner_file);
+  if (engine->lock_file >= 0) (void)io->unlock(io->context, engine->directory, engine->lock_file);
   if (engine->directory >= 0) (void)io->close(io->context, engine->directory);
-  engine->owner_file = engine->directory = -1;
+  engine->owner_file = engine->lock_file = engine->directory = -1;
 }
 
 static void report_fault(struct coupon_report *report, const struct cpn_fault *fault) {
@@ -136,6 +137,7 @@ static void report_cut(const coupon_engine *engine, struct coupon_report *report
 coupon_status cpn_engine_open(const struct cpn_env *env, const char *path, const struct coupon_options *options,
                               coupon_engine **opened, struct coupon_report *report) {
   struct cpn_fault fault = {0};
+  cpn_rcu_settle_in_process();
   coupon_engine *engine = allocate(env, options);
   if (engine == NULL) {
     (void)cpn_fault_set(&fault, COUPON_E_NOMEM, "", 0, "not enough memory to begin");

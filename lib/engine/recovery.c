@@ -167,12 +167,17 @@ static coupon_status open_and_lock(coupon_engine *engine, const char *path, stru
   engine->directory = io->open_directory(io->context, path, true);
   if (engine->directory < 0)
     return cpn_fault_from_io(fault, engine->directory, "", "cannot open or make the directory");
-  engine->owner_file = io->lock(io->context, engine->directory, CPN_OWNER_NAME);
-  if (engine->owner_file == -EAGAIN)
-    return cpn_fault_set(fault, COUPON_E_LOCKED, CPN_OWNER_NAME, 0,
+  engine->lock_file = io->lock(io->context, engine->directory, CPN_LOCK_NAME);
+  if (engine->lock_file == -EAGAIN)
+    return cpn_fault_set(fault, COUPON_E_LOCKED, CPN_LOCK_NAME, 0,
                          "another engine has the directory open; close it, or open with read_only");
+  if (engine->lock_file < 0)
+    return cpn_fault_from_io(fault, engine->lock_file, CPN_LOCK_NAME, "cannot lock the directory");
+  engine->owner_file = io->open(io->context, engine->directory, CPN_OWNER_NAME, CPN_IO_WRITE);
+  if (engine->owner_file == -ENOENT)
+    engine->owner_file = io->open(io->context, engine->directory, CPN_OWNER_NAME, CPN_IO_CREATE);
   if (engine->owner_file < 0)
-    return cpn_fault_from_io(fault, engine->owner_file, CPN_OWNER_NAME, "cannot lock the directory");
+    return cpn_fault_from_io(fault, engine->owner_file, CPN_OWNER_NAME, "cannot open the file for the hint");
   return COUPON_OK;
 }
 
@@ -222,6 +227,8 @@ static coupon_status read_hint(coupon_engine *engine, const struct cpn_manifest 
                                struct cpn_fault *fault) {
   const struct cpn_io *io = engine->env.io;
   int file = io->open(io->context, engine->directory, CPN_OWNER_NAME, CPN_IO_READ);
+  *limit_lsn = UINT64_MAX;
+  if (file == -ENOENT) return COUPON_OK;
   if (file < 0) return cpn_fault_from_io(fault, file, CPN_OWNER_NAME, "cannot read the owner's hint");
   unsigned char block[CPN_BLOCK_SIZE];
   struct cpn_owner owner = {0};
@@ -233,7 +240,7 @@ static coupon_status read_hint(coupon_engine *engine, const struct cpn_manifest 
   }
   (void)io->close(io->context, file);
   if (got < 0) return cpn_fault_from_io(fault, got, CPN_OWNER_NAME, "cannot read the owner's hint");
-  *limit_lsn = decoded == CPN_DECODED_OK ? owner.durable_lsn : UINT64_MAX;
+  if (decoded == CPN_DECODED_OK) *limit_lsn = owner.durable_lsn;
   return COUPON_OK;
 }
 
@@ -242,22 +249,29 @@ static coupon_status read_limit(coupon_engine *engine, const struct cpn_manifest
                                 struct cpn_fault *fault) {
   const struct cpn_io *io = engine->env.io;
   *limit_lsn = UINT64_MAX;
-  int locked = io->is_locked(io->context, engine->directory, CPN_OWNER_NAME);
-  if (locked < 0) return cpn_fault_from_io(fault, locked, CPN_OWNER_NAME, "cannot ask for the directory's owner");
+  int locked = io->is_locked(io->context, engine->directory, CPN_LOCK_NAME);
+  if (locked < 0) return cpn_fault_from_io(fault, locked, CPN_LOCK_NAME, "cannot ask for the directory's owner");
   if (locked == 0) return COUPON_OK;
   return read_hint(engine, manifest, limit_lsn, fault);
 }
+
+/* AGAIN: what was read cannot be believed, because an owner came or went meanwhile. */
+#define AGAIN 1000
 
 static coupon_status read_once(coupon_engine *engine, struct cpn_reader *reader, struct cpn_fault *fault) {
   coupon_status status = cpn_reader_manifest(engine->env.io, engine->directory, &reader->manifest, fault);
   if (status != COUPON_OK) return status;
   struct cpn_manifest manifest = reader->manifest;
-  uint64_t limit_lsn;
+  uint64_t limit_lsn, limit_afterwards;
   status = read_limit(engine, &manifest, &limit_lsn, fault);
   if (status != COUPON_OK) return status;
   reader_init(reader, engine, limit_lsn);
   reader->manifest = manifest;
-  return cpn_reader_run(reader, fault);
+  status = cpn_reader_run(reader, fault);
+  if (status != COUPON_OK || limit_lsn != UINT64_MAX) return status;
+  /* Without a limit we believed all there was. If there is one now, some of that may not have been durable. */
+  status = read_limit(engine, &manifest, &limit_afterwards, fault);
+  return status == COUPON_OK && limit_afterwards != UINT64_MAX ? AGAIN : status;
 }
 
 coupon_status cpn_recovery_read(coupon_engine *engine, const char *path, struct coupon_report *report,
@@ -270,13 +284,16 @@ coupon_status cpn_recovery_read(coupon_engine *engine, const char *path, struct 
   if (status != COUPON_OK) return status;
   for (int attempt = 1;; attempt++) {
     status = read_once(engine, &reader, fault);
-    if (status != COUPON_E_CORRUPT || attempt == READ_ATTEMPTS) break;
+    if ((status != COUPON_E_CORRUPT && status != AGAIN) || attempt == READ_ATTEMPTS) break;
     cpn_directory_fini(&engine->campaigns);
     atomic_store_explicit(&engine->tickets, 0, memory_order_relaxed); /* relaxed: nobody else is here yet */
     status = begin_campaigns(engine, fault);
     if (status != COUPON_OK) return status;
   }
   fill_report(engine, &reader, report);
+  if (status == AGAIN)
+    return cpn_fault_set(fault, COUPON_E_LOCKED, CPN_LOCK_NAME, 0,
+                         "owners of the directory come and go faster than it can be read; ask again");
   if (status != COUPON_OK) return status;
   engine->log.life = reader.life;
   atomic_init(&engine->log.segments, reader.last_number - reader.first_number + 1);

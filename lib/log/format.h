@@ -14,6 +14,7 @@
 
 #define CPN_MANIFEST_NAME "manifest"
 #define CPN_MANIFEST_TEMPORARY_NAME "manifest.tmp"
+#define CPN_LOCK_NAME "lock"
 #define CPN_OWNER_NAME "owner"
 #define CPN_SEGMENT_TEMPORARY_NAME "segment.tmp"
 #define CPN_SEGMENT_NAME_SIZE 21 /* "0123456789abcdef.log" and the final zero */

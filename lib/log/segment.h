@@ -16,7 +16,7 @@
 struct cpn_segment_log {
   const struct cpn_io *io;
   int directory;  /* handle; not owned */
-  int owner_file; /* handle of the lock file; not owned */
+  int owner_file; /* handle of the file for the hint; not owned */
   unsigned char identity[CPN_IDENTITY_SIZE];
   uint64_t segment_size; /* of segments made from now on */
   bool sync_each;        /* COUPON_SYNC */

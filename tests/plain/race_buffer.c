@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Shows that the log buffer loses, repeats, reorders and tears nothing: what comes out is what was put in, whole, without
- * a gap between records, each producer's in its order, with times that never fall.
+ * Shows that the log buffer loses, repeats, reorders and tears nothing: what comes out is what was put in, whole,
+ * without a gap between records, each producer's in its order, with times that never fall.
  *
- * How: three producers reserve places of different lengths in the smallest ring, fill and publish them at their own pace or give
- * them up, and one thread drains, a random amount at a time. Every word says where, by whom and as what it was written.
+ * How: three producers reserve places of different lengths in the smallest ring, fill and publish them at their
+ * own pace or give them up, and one thread drains, a random amount at a time. Every word says where, by whom and
+ * as what it was written.
  */
 #include "support/race_help.h"
 

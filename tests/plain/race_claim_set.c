@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Shows that the claim set has one entry per user, whatever runs concurrently: every thread that inserts a user gets the same
- * entry, nobody else's, finding agrees with inserting, and a user who was never inserted is not found.
+ * Shows that the claim set has one entry per user, whatever runs concurrently: every thread that inserts a user
+ * gets the same entry, nobody else's, finding agrees with inserting, and a user who was never inserted is not
+ * found.
  *
- * How: four threads insert the same users, each in an order of its own (sequential, strided, bit-reversed, at random), into sets
- * that expect far fewer and so grow level by level under them. One thread per user wins the entry's state and writes
- * its mark there. Small sets, thousands of them, for the races over the first entries and levels; large ones for the growth.
+ * How: four threads insert the same users, each in an order of its own (sequential, strided, bit-reversed, at
+ * random), into sets that expect far fewer and so grow level by level under them. One thread per user wins the
+ * entry's state and writes its mark there. Small sets, thousands of them, for the races over the first entries
+ * and levels; large ones for the growth.
  */
 #include "support/race_help.h"
 
@@ -73,7 +75,7 @@ static void insert_all(struct sets *sets, uint32_t thread, struct race_random *r
 
 static void begin_round(struct sets *sets, uint64_t expected, struct race_random *random) {
   struct cpn_siphash_key key = {race_next(random), race_next(random)};
-  struct coupon_allocator ours = {NULL, NULL, NULL};
+  struct coupon_allocator ours = COUPON_ALLOCATOR_INIT;
   sets->round++;
   sets->base = race_below(random, 2) == 0 ? 0 : race_next(random) >> 8 << 8;
   sets->spread = race_below(random, 2) == 0 ? 1 : UINT64_C(1) << (1 + race_below(random, 31));
@@ -122,7 +124,7 @@ static void play(void *context, uint32_t thread) {
 static uint64_t levels_of(uint64_t users, uint64_t expected) {
   /* How many levels so many users need, found out by one thread. */
   struct sets sets = {.users = users, .spread = 1};
-  struct coupon_allocator ours = {NULL, NULL, NULL};
+  struct coupon_allocator ours = COUPON_ALLOCATOR_INIT;
   struct cpn_siphash_key key = {1, 2};
   uint64_t levels = 0;
   cpn_memory_init(&sets.memory, &ours, 0);
@@ -151,10 +153,11 @@ static void run(uint64_t users, uint64_t expected, uint64_t rounds) {
 
 int main(int argc, char **argv) {
   race_begin("race_claim_set", argc, argv);
-  run(4, 1, race_rounds(10000, 500));
+  run(4, 1, race_rounds(5000, 500));
   run(64, 2, race_rounds(5000, 200));
-  run(4096, 0, race_rounds(50, 3));
-  run(262144, 16, race_rounds(2, 1));
-  run(262144, 262144, race_rounds(2, 1));
+  run(4096, 0, race_rounds(30, 3));
+  const uint64_t many = cpn_ceil_power_of_two(race_rounds(262144, 16384));
+  run(many, 16, 2);
+  run(many, many, 2);
   return 0;
 }

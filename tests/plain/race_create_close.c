@@ -2,13 +2,14 @@
 /*
  * Shows two things that go on beside everything else.
  *
- * Creating: while the directory grows from nothing to thousands, whoever creates the same campaign at the same time finds it
- * created, once; a campaign that was created, listed or found can be found, listed and issued from; the log has
- * one record of each.
+ * Creating: while the directory grows from nothing to thousands, whoever creates the same campaign at the same
+ * time finds it created, once; a campaign that was created, listed or found can be found, listed and issued from;
+ * the log has one record of each.
  *
- * Closing: every call answers properly or COUPON_E_CLOSED, and after its first COUPON_E_CLOSED a thread hears nothing else; who
- * waited for finality without end got it; and after reopening every ticket that anybody was told of is there, final or
- * not, and no other. One closer is told OK, the others COUPON_E_CLOSED; destroying afterwards is clean.
+ * Closing: every call answers properly or COUPON_E_CLOSED, and after its first COUPON_E_CLOSED a thread hears
+ * nothing else; who waited for finality without end got it; and after reopening every ticket that anybody was
+ * told of is there, final or not, and no other. One closer is told OK, the others COUPON_E_CLOSED; destroying
+ * afterwards is clean.
  */
 #include "support/race_help.h"
 
@@ -92,7 +93,6 @@ static void check_info(const struct coupon_campaign_info *info, uint64_t index) 
 
 static void look_around(struct growth *growth, struct race_random *random) {
   struct coupon_campaign_info infos[8], info = COUPON_CAMPAIGN_INFO_INIT;
-  struct coupon_stats stats = COUPON_STATS_INIT;
   uint64_t known, looked = 0;
   do {
     known = atomic_load(&growth->created);
@@ -115,7 +115,7 @@ static void look_around(struct growth *growth, struct race_random *random) {
       RACE_CHECK(coupon_list(growth->engine, known, infos, sizeof infos[0], 1, &count) == COUPON_OK && count == 1,
                  "found as number %" PRIu64 ", and not listed", known + 1);
     }
-    RACE_CHECK(coupon_stats(growth->engine, &stats) == COUPON_OK && stats.campaigns >= known, "counted too few");
+    RACE_CHECK(race_stats_of(growth->engine).campaigns >= known, "counted too few");
   } while (known < growth->campaigns);
   atomic_fetch_add(&growth->looked, looked);
 }
@@ -136,12 +136,10 @@ static void grow(void *context, uint32_t thread) {
 }
 
 static void check_grown(const struct growth *growth, coupon_engine *engine) {
-  struct coupon_campaign_info info = COUPON_CAMPAIGN_INFO_INIT;
-  struct coupon_stats stats = COUPON_STATS_INIT;
-  RACE_CHECK(coupon_stats(engine, &stats) == COUPON_OK && stats.campaigns == growth->campaigns, "%" PRIu64 " campaigns",
-             stats.campaigns);
+  uint64_t campaigns = race_stats_of(engine).campaigns;
+  RACE_CHECK(campaigns == growth->campaigns, "%" PRIu64 " campaigns", campaigns);
   for (uint64_t index = 0; index < growth->campaigns; index++) {
-    RACE_CHECK(coupon_info(engine, id_of(index), &info) == COUPON_OK, "a campaign is missing");
+    struct coupon_campaign_info info = race_info_of(engine, id_of(index));
     check_info(&info, index);
     RACE_CHECK(info.issued == atomic_load(&growth->issued[index]), "%" PRIu64 " issued", info.issued);
   }
@@ -160,7 +158,6 @@ static void creating(int32_t durability, uint64_t campaigns) {
   struct growth growth = {.campaigns = campaigns};
   struct coupon_options options = COUPON_OPTIONS_INIT;
   struct coupon_report report = COUPON_REPORT_INIT;
-  struct coupon_stats stats = COUPON_STATS_INIT;
   char path[RACE_PATH_MAX];
   const bool on_disk = durability != COUPON_NONE;
   if (on_disk) race_directory_create(path);
@@ -172,12 +169,12 @@ static void creating(int32_t durability, uint64_t campaigns) {
   race_barrier_init(&growth.barrier, CREATORS + ISSUERS + LOOKERS);
   race_run(CREATORS + ISSUERS + LOOKERS, grow, &growth);
   check_grown(&growth, growth.engine);
-  RACE_CHECK(coupon_stats(growth.engine, &stats) == COUPON_OK, "no stats");
+  uint64_t voids = race_stats_of(growth.engine).voids;
   race_close(growth.engine);
   if (on_disk) {
     growth.engine = race_open_with(path, &options, &report);
     check_grown(&growth, growth.engine);
-    check_records(&growth, &report, stats.voids);
+    check_records(&growth, &report, voids);
     race_close(growth.engine);
     race_directory_remove(path);
   }
@@ -352,7 +349,6 @@ static void close_now(void *context, uint32_t index) {
 }
 
 static void check_reopened(struct closing *closing, const char *path) {
-  struct coupon_campaign_info info = COUPON_CAMPAIGN_INFO_INIT;
   coupon_engine *engine = race_open(path, COUPON_WRITTEN, 0, NULL);
   uint64_t told = 0;
   for (int t = 0; t < THREADS; t++) {
@@ -367,8 +363,8 @@ static void check_reopened(struct closing *closing, const char *path) {
       RACE_CHECK(same, "a ticket from before the close is another");
     }
   }
-  RACE_CHECK(coupon_info(engine, CAMPAIGN, &info) == COUPON_OK, "the campaign is missing");
-  RACE_CHECK(info.issued == told, "%" PRIu64 " tickets, and %" PRIu64 " were told of", info.issued, told);
+  uint64_t issued = race_info_of(engine, CAMPAIGN).issued;
+  RACE_CHECK(issued == told, "%" PRIu64 " tickets, and %" PRIu64 " were told of", issued, told);
   closing->tickets += told;
   race_close(engine);
 }
@@ -412,7 +408,7 @@ int main(int argc, char **argv) {
   creating(COUPON_NONE, race_rounds(5000, 1000));
   creating(COUPON_WRITTEN, race_rounds(5000, 1000));
   struct race_random random = race_stream(100);
-  const uint64_t in_memory = race_rounds(200, 20), on_disk = race_rounds(120, 10);
+  const uint64_t in_memory = race_rounds(150, 20), on_disk = race_rounds(80, 10);
   for (uint64_t i = 0; i < in_memory; i++) closing_round(&closing, &random, false);
   for (uint64_t i = 0; i < on_disk; i++) closing_round(&closing, &random, true);
   printf("closing: %" PRIu64 " engines in memory, %" PRIu64 " on disk; %" PRIu64

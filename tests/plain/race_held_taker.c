@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Shows what a thread that loses its processor in the middle of an issue holds up: finality of what lies behind its place
- * in the log, the room in the log buffer in the end, and requests of its own user. Never another user's decision.
+ * Shows what a thread that loses its processor in the middle of an issue holds up: finality of what lies behind
+ * its place in the log, the room in the log buffer in the end, and requests of its own user. Never another user's
+ * decision.
  *
- * How: a thread is stopped at a marked point. While it stands there the main thread makes every call that must not wait, and if
- * one did, the program would hang and the test run into its time limit. That a call does wait is shown by how often it has
- * looked, and by the order in which it and the release happened.
+ * How: a thread is stopped at a marked point. While it stands there the main thread makes every call that must
+ * not wait, and if one did, the program would hang and the test run into its time limit. That a call does wait is
+ * shown by how often it has looked, and by the order in which it and the release happened.
  */
 #include "support/race_help.h"
 
@@ -35,38 +36,9 @@ static const char *point_name(enum cpn_point point) {
 
 /* --- actors -------------------------------------------------------------------------------------- */
 
-/* One request in a thread of its own. */
-struct actor {
-  coupon_engine *engine;
-  struct race_hold *hold; /* where it stops, or NULL */
-  uint64_t user;
-  _Atomic uint64_t looks; /* how often it has read its user's claim */
-  _Atomic bool returned;
-  struct race_answer answer;
-  struct race_thread thread;
-};
-
-static void act(void *context, uint32_t index) {
-  struct actor *actor = context;
-  (void)index;
-  if (actor->hold != NULL) race_hold_me(actor->hold);
-  race_count_passes(CPN_POINT_CLAIM_READ, &actor->looks);
-  actor->answer = race_ask_stamped(coupon_try_issue, actor->engine, CAMPAIGN, actor->user);
-  atomic_store(&actor->returned, true);
-}
-
-static void actor_start(struct actor *actor, coupon_engine *engine, uint64_t user, struct race_hold *hold) {
-  actor->engine = engine;
-  actor->hold = hold;
-  actor->user = user;
-  atomic_init(&actor->looks, 0);
-  atomic_init(&actor->returned, false);
-  race_start(&actor->thread, act, actor, 0);
-}
-
 /* Looks its user up, which waits as a request does. */
 static void act_lookup(void *context, uint32_t index) {
-  struct actor *actor = context;
+  struct race_actor *actor = context;
   struct coupon_ticket ticket = COUPON_TICKET_INIT;
   (void)index;
   actor->answer.status = coupon_lookup(actor->engine, CAMPAIGN, actor->user, &ticket, NULL);
@@ -76,7 +48,7 @@ static void act_lookup(void *context, uint32_t index) {
 
 /* Waits for room in the log buffer, and for finality. */
 static void act_patient(void *context, uint32_t index) {
-  struct actor *actor = context;
+  struct race_actor *actor = context;
   struct coupon_ticket ticket = COUPON_TICKET_INIT;
   (void)index;
   actor->answer.status = coupon_issue(actor->engine, CAMPAIGN, actor->user, COUPON_FOREVER, &ticket);
@@ -84,59 +56,8 @@ static void act_patient(void *context, uint32_t index) {
   actor->answer.end = race_stamp();
 }
 
-/* --- calls of the main thread -------------------------------------------------------------------- */
-
 static struct race_answer ask(coupon_engine *engine, uint64_t user) {
   return race_ask(coupon_try_issue, engine, CAMPAIGN, user);
-}
-
-static struct coupon_ticket ticket_of(const struct race_answer *answer) {
-  struct coupon_ticket ticket = COUPON_TICKET_INIT;
-  ticket.campaign = CAMPAIGN;
-  ticket.user = answer->user;
-  ticket.lsn = answer->lsn;
-  ticket.answer = answer->status;
-  return ticket;
-}
-
-static bool is_final(coupon_engine *engine, const struct race_answer *answer) {
-  struct coupon_ticket ticket = ticket_of(answer);
-  coupon_status status = coupon_wait(engine, &ticket, COUPON_POLL);
-  RACE_CHECK(status == COUPON_OK || status == COUPON_NOT_FINAL, "%s", coupon_status_name(status));
-  RACE_CHECK((status == COUPON_OK) == ((ticket.flags & COUPON_TICKET_FINAL) != 0), "flag and status differ");
-  return status == COUPON_OK;
-}
-
-/* The number, once it is final. */
-static uint64_t wait_final(coupon_engine *engine, const struct race_answer *answer) {
-  struct coupon_ticket ticket = ticket_of(answer);
-  coupon_status status = coupon_wait(engine, &ticket, COUPON_FOREVER);
-  RACE_CHECK(status == COUPON_OK, "%s", coupon_status_name(status));
-  return ticket.number;
-}
-
-static struct coupon_campaign_info info_of(coupon_engine *engine, uint64_t campaign) {
-  struct coupon_campaign_info info = COUPON_CAMPAIGN_INFO_INIT;
-  RACE_CHECK(coupon_info(engine, campaign, &info) == COUPON_OK, "the campaign is missing");
-  return info;
-}
-
-static struct coupon_stats stats_of(coupon_engine *engine) {
-  struct coupon_stats stats = COUPON_STATS_INIT;
-  RACE_CHECK(coupon_stats(engine, &stats) == COUPON_OK, "no stats");
-  return stats;
-}
-
-static size_t tickets_of(coupon_engine *engine, struct coupon_ticket *tickets, size_t capacity) {
-  size_t count = 0;
-  coupon_status status = coupon_tickets(engine, CAMPAIGN, 1, tickets, sizeof tickets[0], capacity, &count);
-  RACE_CHECK(status == COUPON_OK, "%s", coupon_status_name(status));
-  for (size_t i = 0; i < count; i++) {
-    RACE_CHECK(tickets[i].number == i + 1, "number %" PRIu64 " at place %zu", tickets[i].number, i + 1);
-    RACE_CHECK(i == 0 || tickets[i].lsn > tickets[i - 1].lsn, "numbers are not in the order of the log");
-    RACE_CHECK(i == 0 || tickets[i].time_ns >= tickets[i - 1].time_ns, "times fall along the numbers");
-  }
-  return count;
 }
 
 /* --- one thread is held -------------------------------------------------------------------------- */
@@ -149,7 +70,7 @@ struct scene {
   coupon_engine *engine;
   struct race_hold hold;
   struct race_answer early, stranger, issued[8];
-  struct actor taker, rival, looker;
+  struct race_actor taker, rival, looker;
 };
 
 /* The others take what there is for them, each decided at once; then, if nothing is spare, a stranger is refused. */
@@ -173,7 +94,7 @@ static void others_go_on(struct scene *scene, bool spare) {
   RACE_CHECK((again.flags & COUPON_TICKET_FINAL) != 0, "the early user's ticket was final before");
   again = ask(engine, 200);
   RACE_CHECK(again.status == COUPON_ALREADY_ISSUED && race_same_ticket(&again, &scene->issued[0]), "a duplicate");
-  struct coupon_campaign_info info = info_of(engine, CAMPAIGN);
+  struct coupon_campaign_info info = race_info_of(engine, CAMPAIGN);
   RACE_CHECK(info.issued == 1 + scene->others + scene->unit_taken, "issued %" PRIu64, info.issued);
 }
 
@@ -183,17 +104,18 @@ static void finality_stands(struct scene *scene, bool spare) {
   struct coupon_ticket ticket = COUPON_TICKET_INIT, tickets[8];
   if (!scene->has_place) {
     for (uint64_t i = 0; i < scene->others; i++)
-      RACE_CHECK(wait_final(engine, &scene->issued[i]) == 2 + i, "a number out of order");
-    if (!spare) (void)wait_final(engine, &scene->stranger);
+      RACE_CHECK(race_wait_final(engine, &scene->issued[i]) == 2 + i, "a number out of order");
+    if (!spare) (void)race_wait_final(engine, &scene->stranger);
     return;
   }
-  for (uint64_t i = 0; i < scene->others; i++) RACE_CHECK(!is_final(engine, &scene->issued[i]), "final behind a hole");
-  if (!spare) RACE_CHECK(!is_final(engine, &scene->stranger), "a refusal is final behind a hole");
+  for (uint64_t i = 0; i < scene->others; i++)
+    RACE_CHECK(!race_is_final(engine, &scene->issued[i]), "final behind a hole");
+  if (!spare) RACE_CHECK(!race_is_final(engine, &scene->stranger), "a refusal is final behind a hole");
   RACE_CHECK(coupon_issue(engine, CAMPAIGN, 200, COUPON_POLL, &ticket) == COUPON_ALREADY_ISSUED, "a duplicate");
   RACE_CHECK(ticket.flags == 0 && ticket.number == 0, "final, or numbered, behind a hole");
   RACE_CHECK(coupon_wait(engine, &ticket, coupon_deadline_after(1000000)) == COUPON_NOT_FINAL, "final behind a hole");
-  RACE_CHECK(tickets_of(engine, tickets, 8) == 1, "a number was given behind a hole");
-  struct coupon_stats stats = stats_of(engine);
+  RACE_CHECK(race_tickets_of(engine, CAMPAIGN, tickets, 8) == 1, "a number was given behind a hole");
+  struct coupon_stats stats = race_stats_of(engine);
   RACE_CHECK(stats.durable_lsn == scene->early.lsn, "durable passed the hole");
   RACE_CHECK(stats.reserved_lsn > stats.durable_lsn, "nothing is reserved");
 }
@@ -211,7 +133,7 @@ static void rest_goes_on(struct scene *scene) {
 
 /* The taker's own user: waits as long as the claim is pending, and not once it is held. */
 static void same_user_waits(struct scene *scene) {
-  actor_start(&scene->rival, scene->engine, TAKER, NULL);
+  race_actor_start(&scene->rival, scene->engine, CAMPAIGN, TAKER, NULL);
   scene->looker.engine = scene->engine;
   scene->looker.user = TAKER;
   race_start(&scene->looker.thread, act_lookup, &scene->looker, 0);
@@ -246,7 +168,8 @@ static void release_all(struct scene *scene, bool spare) {
     RACE_CHECK(scene->looker.answer.status == COUPON_NOT_FOUND, "the taker holds nothing");
     return;
   }
-  /* Two requests of one user: whichever it was, one has taken. The taker's own, if its unit was taken when it was held. */
+  /* Two requests of one user: whichever it was, one has taken. The taker's own, if its unit was taken when it was
+   * held. */
   const char *wrong = race_judge_same_user(taker, rival);
   RACE_CHECK(wrong == NULL, "%s", wrong);
   RACE_CHECK(!scene->unit_taken || taker->status == COUPON_ISSUED, "a taken unit was not the taker's");
@@ -256,20 +179,20 @@ static void release_all(struct scene *scene, bool spare) {
 
 static void all_is_final(struct scene *scene, bool spare) {
   struct coupon_ticket before[8], after[8];
-  for (uint64_t i = 0; i < scene->others; i++) (void)wait_final(scene->engine, &scene->issued[i]);
-  if (!spare) (void)wait_final(scene->engine, &scene->stranger);
-  (void)wait_final(scene->engine, &scene->taker.answer);
-  (void)wait_final(scene->engine, &scene->rival.answer);
-  size_t count = tickets_of(scene->engine, before, 8);
+  for (uint64_t i = 0; i < scene->others; i++) (void)race_wait_final(scene->engine, &scene->issued[i]);
+  if (!spare) (void)race_wait_final(scene->engine, &scene->stranger);
+  (void)race_wait_final(scene->engine, &scene->taker.answer);
+  (void)race_wait_final(scene->engine, &scene->rival.answer);
+  size_t count = race_tickets_of(scene->engine, CAMPAIGN, before, 8);
   RACE_CHECK(count == scene->stock, "%zu tickets", count);
   for (size_t i = 0; i < count; i++) RACE_CHECK((before[i].flags & COUPON_TICKET_FINAL) != 0, "not final");
-  struct coupon_campaign_info info = info_of(scene->engine, CAMPAIGN);
+  struct coupon_campaign_info info = race_info_of(scene->engine, CAMPAIGN);
   RACE_CHECK(info.issued == scene->stock && info.remaining == 0, "issued %" PRIu64, info.issued);
-  RACE_CHECK(stats_of(scene->engine).voids <= 1, "more places were given up than the taker's");
+  RACE_CHECK(race_stats_of(scene->engine).voids <= 1, "more places were given up than the taker's");
   race_close(scene->engine);
   if (!scene->on_disk) return;
   scene->engine = race_open(scene->path, COUPON_SYNC, 0, NULL);
-  RACE_CHECK(tickets_of(scene->engine, after, 8) == count, "tickets are missing after reopening");
+  RACE_CHECK(race_tickets_of(scene->engine, CAMPAIGN, after, 8) == count, "tickets are missing after reopening");
   for (size_t i = 0; i < count; i++) {
     bool same =
         before[i].user == after[i].user && before[i].lsn == after[i].lsn && before[i].time_ns == after[i].time_ns;
@@ -288,10 +211,10 @@ static void hold_taker(bool on_disk, enum cpn_point point, bool spare) {
   scene.engine = race_open(on_disk ? scene.path : NULL, COUPON_SYNC, 0, NULL);
   race_campaign(scene.engine, CAMPAIGN, scene.stock, 1, 0, 0);
   scene.early = ask(scene.engine, EARLY);
-  RACE_CHECK(wait_final(scene.engine, &scene.early) == 1, "the first number");
+  RACE_CHECK(race_wait_final(scene.engine, &scene.early) == 1, "the first number");
 
   race_hold_init(&scene.hold, point);
-  actor_start(&scene.taker, scene.engine, TAKER, &scene.hold);
+  race_actor_start(&scene.taker, scene.engine, CAMPAIGN, TAKER, &scene.hold);
   race_hold_reached(&scene.hold);
   bool left = spare && !scene.unit_taken;
   others_go_on(&scene, left);
@@ -352,21 +275,21 @@ static void full_buffer(bool on_disk, enum cpn_point point) {
   char path[RACE_PATH_MAX];
   const uint64_t stock = 3000;
   struct race_hold hold;
-  struct actor taker, patient = {.user = 5000};
+  struct race_actor taker, patient = {.user = 5000};
   if (on_disk) race_directory_create(path);
   coupon_engine *engine = race_open(on_disk ? path : NULL, COUPON_SYNC, SMALL_BUFFER, NULL);
   race_campaign(engine, CAMPAIGN, stock, 1, 0, 0);
   struct race_answer early = ask(engine, EARLY);
-  (void)wait_final(engine, &early);
+  (void)race_wait_final(engine, &early);
   race_hold_init(&hold, point);
-  actor_start(&taker, engine, TAKER, &hold);
+  race_actor_start(&taker, engine, CAMPAIGN, TAKER, &hold);
   race_hold_reached(&hold);
 
   struct filler filler = {.engine = engine};
   race_run(FILLERS, fill_up, &filler);
   const uint64_t taken = point == CPN_POINT_RESERVED ? 0 : 1;
   uint64_t expected = 1 + taken + filler.issued[0] + filler.issued[1];
-  RACE_CHECK(info_of(engine, CAMPAIGN).issued == expected, "BUSY took a unit");
+  RACE_CHECK(race_info_of(engine, CAMPAIGN).issued == expected, "BUSY took a unit");
   RACE_CHECK((filler.issued[0] + filler.issued[1] + 1) * CPN_WORDS_ISSUE * 8 <= SMALL_BUFFER,
              "more records than the buffer has room");
   claims_are_clean(engine, &filler);
@@ -404,8 +327,8 @@ static void full_buffer(bool on_disk, enum cpn_point point) {
   }
   static struct coupon_ticket tickets[3000];
   RACE_CHECK(coupon_wait(engine, &ticket, COUPON_FOREVER) == COUPON_OK, "the last one is not final");
-  RACE_CHECK(tickets_of(engine, tickets, stock) == expected, "tickets are missing");
-  RACE_CHECK(info_of(engine, CAMPAIGN).issued == expected, "issued and tickets differ");
+  RACE_CHECK(race_tickets_of(engine, CAMPAIGN, tickets, stock) == expected, "tickets are missing");
+  RACE_CHECK(race_info_of(engine, CAMPAIGN).issued == expected, "issued and tickets differ");
   race_close(engine);
   race_hold_fini(&hold);
   if (on_disk) race_directory_remove(path);
@@ -419,29 +342,32 @@ static void full_buffer(bool on_disk, enum cpn_point point) {
 static void hold_commit(bool on_disk) {
   char path[RACE_PATH_MAX];
   struct race_hold hold;
-  struct actor first;
+  struct race_actor first;
   struct coupon_ticket tickets[8];
   if (on_disk) race_directory_create(path);
   coupon_engine *engine = race_open(on_disk ? path : NULL, COUPON_SYNC, 0, NULL);
   race_campaign(engine, CAMPAIGN, 3, 1, 0, 0);
   struct race_answer early = ask(engine, EARLY);
-  (void)wait_final(engine, &early);
+  (void)race_wait_final(engine, &early);
   race_hold_init(&hold, CPN_POINT_DRAINED);
   race_hold_anyone(&hold);
-  actor_start(&first, engine, TAKER, NULL); /* without a log it is this thread that stops, in the commit stage */
+  race_actor_start(&first, engine, CAMPAIGN, TAKER,
+                   NULL); /* without a log it is this thread that stops, in the commit stage */
   race_hold_reached(&hold);
   struct race_answer second = ask(engine, 200), third = ask(engine, STRANGER), again = ask(engine, TAKER);
   RACE_CHECK(second.status == COUPON_ISSUED && third.status == COUPON_SOLD_OUT, "a decision waited for the disk");
   RACE_CHECK(again.status == COUPON_ALREADY_ISSUED && again.number == 2, "a numbered ticket");
-  RACE_CHECK(!is_final(engine, &again) && !is_final(engine, &second) && !is_final(engine, &third), "final too early");
-  RACE_CHECK(tickets_of(engine, tickets, 8) == 2 && tickets[1].flags == 0, "numbers of a batch that is drained");
-  RACE_CHECK(stats_of(engine).durable_lsn == early.lsn, "durable before it was written");
+  RACE_CHECK(!race_is_final(engine, &again) && !race_is_final(engine, &second) && !race_is_final(engine, &third),
+             "final too early");
+  RACE_CHECK(race_tickets_of(engine, CAMPAIGN, tickets, 8) == 2 && tickets[1].flags == 0,
+             "numbers of a batch that is drained");
+  RACE_CHECK(race_stats_of(engine).durable_lsn == early.lsn, "durable before it was written");
   race_hold_release(&hold);
   race_join(&first.thread);
   RACE_CHECK(race_same_ticket(&first.answer, &again), "the duplicate was told of another ticket");
-  RACE_CHECK(wait_final(engine, &second) == 3, "the last number");
-  (void)wait_final(engine, &third);
-  RACE_CHECK(tickets_of(engine, tickets, 8) == 3, "tickets are missing");
+  RACE_CHECK(race_wait_final(engine, &second) == 3, "the last number");
+  (void)race_wait_final(engine, &third);
+  RACE_CHECK(race_tickets_of(engine, CAMPAIGN, tickets, 8) == 3, "tickets are missing");
   race_close(engine);
   race_hold_fini(&hold);
   if (on_disk) race_directory_remove(path);

@@ -7,10 +7,11 @@
  *   two newcomers               one ISSUED, one SOLD_OUT that becomes final with the winner's ticket, not before
  *   a user, and a stranger      nobody hears ALREADY_ISSUED who has nothing: the second thread asks for a stranger and
  *                               then for the first thread's user
+ *   the same, then a stranger   as the first, while the stranger's SOLD_OUT marks the campaign under the first thread
  *
- * How: two threads leave a barrier together, hundreds of thousands of times, each time for a fresh campaign. In part of the
- * rounds they dawdle at marked points, so that two cores see narrow interleavings as well. rig_planted.c
- * shows that the same rounds and judges find wrong protocols.
+ * How: two threads leave a barrier together, hundreds of thousands of times, each time for a fresh campaign. In
+ * part of the rounds they dawdle at marked points, so that two cores see narrow interleavings as well.
+ * rig_planted.c shows that the same rounds and judges find wrong protocols.
  */
 #include "support/race_help.h"
 
@@ -28,5 +29,6 @@ int main(int argc, char **argv) {
   duel("a holder and a newcomer", RACE_HOLDER, race_rounds(300000, 2048));
   duel("two newcomers", RACE_NEWCOMERS, race_rounds(300000, 2048));
   duel("a user and a stranger", RACE_STRANGER, race_rounds(100000, 2048));
+  duel("the same user twice, then a stranger", RACE_MARKED, race_rounds(100000, 2048));
   return 0;
 }

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Shows that a whole sale under load is what it would have been one request after the other: as many tickets as stock,
- * nobody twice, numbers 1 … k in the order of the log and of real time, times that never fall, nobody refused while stock
- * was left, and a refusal that is final only together with every ticket.
+ * Shows that a whole sale under load is what it would have been one request after the other: as many tickets as
+ * stock, nobody twice, numbers 1 … k in the order of the log and of real time, times that never fall, nobody
+ * refused while stock was left, and a refusal that is final only together with every ticket.
  *
- * How: four threads ask for users drawn at random, most of them several times, with stamps of one global counter before and
- * after each call. Everything is written down and judged when the sale is over; on disk also after reopening.
+ * How: four threads ask for users drawn at random, most of them several times, with stamps of one global counter
+ * before and after each call. Everything is written down and judged when the sale is over; on disk also after
+ * reopening.
  */
 #include "support/race_help.h"
 
@@ -62,13 +63,9 @@ static coupon_status issue_finally(coupon_engine *engine, uint64_t campaign, uin
 
 /* Once a refusal is final, so is every ticket: they have their numbers, the last one the stock's. */
 static void check_final_refusal(struct sale *sale, const struct race_answer *answer) {
-  struct coupon_ticket ticket = COUPON_TICKET_INIT, last;
+  struct coupon_ticket last;
   size_t count = 0;
-  ticket.campaign = CAMPAIGN;
-  ticket.user = answer->user;
-  ticket.lsn = answer->lsn;
-  ticket.answer = answer->status;
-  RACE_CHECK(coupon_wait(sale->engine, &ticket, COUPON_FOREVER) == COUPON_OK, "a refusal does not become final");
+  (void)race_wait_final(sale->engine, answer);
   coupon_status status = coupon_tickets(sale->engine, CAMPAIGN, sale->stock, &last, sizeof last, 1, &count);
   RACE_CHECK(status == COUPON_OK && count == 1, "a refusal is final, and the last ticket has no number");
   RACE_CHECK((last.flags & COUPON_TICKET_FINAL) != 0, "a refusal is final before the last ticket");
@@ -217,9 +214,8 @@ static void judge_users(const struct book *book, uint64_t *duplicates) {
 }
 
 static void judge(const struct sale *sale, const struct book *book) {
-  struct coupon_campaign_info info = COUPON_CAMPAIGN_INFO_INIT;
+  struct coupon_campaign_info info = race_info_of(sale->engine, CAMPAIGN);
   uint64_t duplicates = 0;
-  RACE_CHECK(coupon_info(sale->engine, CAMPAIGN, &info) == COUPON_OK, "the campaign is missing");
   RACE_CHECK(info.issued == sale->stock && info.remaining == 0, "%" PRIu64 " issued", info.issued);
   RACE_CHECK(info.state == COUPON_STATE_SOLD_OUT, "state %d", (int)info.state);
   judge_tickets(book, sale);
@@ -282,7 +278,7 @@ static void run(struct sale sale) {
 
 int main(int argc, char **argv) {
   race_begin("race_sale", argc, argv);
-  const uint64_t stock = race_rounds(60000, 3000), small = race_rounds(10000, 1000);
+  const uint64_t stock = race_rounds(60000, 5000), small = race_rounds(10000, 2000);
   run((struct sale){.name = "none, one each", .durability = COUPON_NONE, .stock = stock, .limit = 1});
   run((struct sale){.name = "none, one each, small buffer",
                     .durability = COUPON_NONE,

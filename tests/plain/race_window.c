@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Shows that a campaign opens once and closes once, for everybody at the same moment, whoever makes it happen: no ticket bears a
- * time outside the window, nobody is issued after somebody heard ENDED, nobody hears NOT_OPEN after somebody was issued or
- * heard SOLD_OUT, every answer fits the clock as it stood around the call, and the log can be replayed.
+ * Shows that a campaign opens once and closes once, for everybody at the same moment, whoever makes it happen: no
+ * ticket bears a time outside the window, nobody is issued after somebody heard ENDED, nobody hears NOT_OPEN
+ * after somebody was issued or heard SOLD_OUT, every answer fits the clock as it stood around the call, and the
+ * log can be replayed.
  *
- * How: the clock is ours. In each round two threads ask without a pause while a third moves the clock, tick by tick, over a window of a
- * few ticks, in some rounds also back, and asks now and then. Every campaign's answers are judged; after some hundred rounds the engine is closed and reopened,
- * which refuses a log that breaks a rule, and must find the same tickets.
+ * How: the clock is ours. In each round two threads ask without a pause while a third moves the clock, tick by
+ * tick, over a window of a few ticks, in some rounds also back, and asks now and then. Every campaign's answers
+ * are judged; after some hundred rounds the engine is closed and reopened, which refuses a log that breaks a
+ * rule, and must find the same tickets.
  */
 #include "support/race_help.h"
 
@@ -33,6 +35,7 @@ static uint64_t read_wall(void *context) {
 struct timed_answer {
   struct race_answer answer;
   uint64_t clock_begin, clock_end;
+  uint64_t issued; /* by the campaign, looked up behind a SOLD_OUT or ENDED */
 };
 
 struct window {
@@ -61,10 +64,14 @@ static const struct race_answer *ask(struct window *window, uint32_t thread, uin
   timed->clock_begin = atomic_load(&wall);
   timed->answer = race_ask_stamped(issue, window->engine, campaign, user);
   timed->clock_end = atomic_load(&wall);
+  if (timed->answer.status == COUPON_SOLD_OUT || timed->answer.status == COUPON_ENDED) {
+    timed->issued = race_info_of(window->engine, campaign).issued;
+  }
   return &timed->answer;
 }
 
-/* Asks for new users, now and then again for the first one who was issued, until the round is over or it hears ENDED. */
+/* Asks for new users, now and then again for the first one who was issued, until the round is over or it hears
+ * ENDED. */
 static void ask_on(struct window *window, uint32_t thread, uint64_t campaign, struct race_random *random) {
   const struct race_answer *holder = NULL, *answer = NULL;
   uint64_t seen = 0, asked = 0; /* so often since the clock was seen to move */
@@ -87,7 +94,8 @@ static void ask_on(struct window *window, uint32_t thread, uint64_t campaign, st
 
 static void ask_rounds(struct window *window, uint32_t thread, uint64_t *meetings) {
   struct race_random random = race_stream(window->first_round * 4 + thread);
-  for (uint64_t i = 0; i < window->rounds; i++) {
+  const uint64_t rounds = window->rounds; /* changes when the last of them is over */
+  for (uint64_t i = 0; i < rounds; i++) {
     race_dawdle((struct race_random){race_next(&random)}, i % 4 == 0 ? 0 : 64);
     race_meet(&window->barrier, meetings);
     ask_on(window, thread, campaign_of(window, i), &random);
@@ -161,7 +169,7 @@ static void judge_clock(const struct timed_answer *timed, const struct coupon_ca
 
 static void judge_round(struct window *window, uint64_t i) {
   static struct race_answer all[(ASKERS + 1) * ANSWERS_MAX];
-  struct coupon_campaign_info info = COUPON_CAMPAIGN_INFO_INIT;
+  struct coupon_campaign_info info = race_info_of(window->engine, campaign_of(window, i));
   size_t count = 0;
   for (int t = 0; t <= ASKERS; t++) {
     for (size_t k = 0; k < window->counts[t]; k++) {
@@ -169,7 +177,15 @@ static void judge_round(struct window *window, uint64_t i) {
       all[count++] = window->answers[t][k].answer;
     }
   }
-  RACE_CHECK(coupon_info(window->engine, campaign_of(window, i), &info) == COUPON_OK, "the campaign is missing");
+  /* Whoever has heard that it is over has seen the last ticket. */
+  for (int t = 0; t <= ASKERS; t++) {
+    for (size_t k = 0; k < window->counts[t]; k++) {
+      const struct timed_answer *timed = &window->answers[t][k];
+      bool is_over = timed->answer.status == COUPON_SOLD_OUT || timed->answer.status == COUPON_ENDED;
+      RACE_CHECK(!is_over || timed->issued == info.issued, "%" PRIu64 " issued, and then %" PRIu64 ", after %s",
+                 timed->issued, info.issued, coupon_status_name(timed->answer.status));
+    }
+  }
   const char *wrong = race_judge_window(all, count, &info);
   RACE_CHECK(wrong == NULL, "campaign %" PRIu64 ": %s", campaign_of(window, i), wrong);
   for (size_t k = 0; k < count; k++) {
@@ -207,14 +223,11 @@ struct state {
 };
 
 static struct state read_state(coupon_engine *engine, uint64_t campaign) {
-  struct state state = {.info = COUPON_CAMPAIGN_INFO_INIT};
-  RACE_CHECK(coupon_info(engine, campaign, &state.info) == COUPON_OK, "campaign %" PRIu64 " is missing", campaign);
+  struct state state = {.info = race_info_of(engine, campaign)};
   state.tickets = malloc((size_t)(state.info.issued + 1) * sizeof state.tickets[0]);
   RACE_CHECK(state.tickets != NULL, "not enough memory");
-  coupon_status status = coupon_tickets(engine, campaign, 1, state.tickets, sizeof state.tickets[0],
-                                        (size_t)state.info.issued + 1, &state.count);
-  RACE_CHECK(status == COUPON_OK && state.count == state.info.issued, "%zu tickets of %" PRIu64, state.count,
-             state.info.issued);
+  state.count = race_tickets_of(engine, campaign, state.tickets, (size_t)state.info.issued + 1);
+  RACE_CHECK(state.count == state.info.issued, "%zu tickets of %" PRIu64, state.count, state.info.issued);
   return state;
 }
 
@@ -232,9 +245,7 @@ static void compare(const struct state *before, const struct state *after) {
 static void reopen(struct window *window, const char *path) {
   static struct state before[ROUNDS_PER_ENGINE];
   race_settle(window->engine); /* every ticket has its number */
-  struct coupon_stats stats = COUPON_STATS_INIT;
-  RACE_CHECK(coupon_stats(window->engine, &stats) == COUPON_OK, "no stats");
-  window->voids += stats.voids;
+  window->voids += race_stats_of(window->engine).voids;
   for (uint64_t i = 0; i < window->rounds; i++) before[i] = read_state(window->engine, campaign_of(window, i));
   race_close(window->engine);
   window->engine = race_open(path, COUPON_WRITTEN, 0, read_wall);
@@ -257,7 +268,7 @@ int main(int argc, char **argv) {
   char path[RACE_PATH_MAX];
   uint64_t meetings = 0;
   race_begin("race_window", argc, argv);
-  const uint64_t rounds = race_rounds(5000, 250);
+  const uint64_t rounds = race_rounds(10000, 2000);
   struct race_random random = race_stream(1000);
   race_barrier_init(&window.barrier, ASKERS + 1);
   for (uint32_t t = 0; t < ASKERS; t++) race_start(&askers[t], asker, &window, t);

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Shows that the rounds and judges of race_last_unit.c and race_window.c find wrong protocols: their silence about the
- * library means something.
+ * Shows that the rounds and judges of race_last_unit.c and race_window.c find wrong protocols: their silence
+ * about the library means something.
  *
- * How: below stands a second way to decide, built from the library's own parts, with one switch per mistake. With no mistake
- * switched on it must pass every duel; with any one it must be found within a stated number of rounds. Each
- * mistake is one that a change to lib/engine/engine.c could well bring in.
+ * How: below stands a second way to decide, built from the library's own parts, with one switch per mistake. With
+ * no mistake switched on it must pass every duel; with any one it must be found within a stated number of rounds.
+ * Each mistake is one that a change to lib/engine/engine.c could well bring in.
  */
 #include "support/race_help.h"
 
@@ -16,6 +16,7 @@ enum mistake {
   INSERT_THEN_TAKE,   /* the claim is HELD before the unit is taken: a duplicate is told of a ticket that never comes */
   TAKE_THEN_INSERT,   /* the unit is taken before the claim says so: the same user hears SOLD_OUT */
   CLAIM_ONLY_BEFORE,  /* the claim is read once, before the word: the holder of the last unit hears SOLD_OUT */
+  CLAIM_BEFORE_WORD,  /* the claim is read anew with each look, but before the word: the same, if somebody else marks */
   STOCK_BEFORE_CLAIM, /* a sold-out campaign refuses without a look at the claim */
   BASIS_TOO_EARLY,    /* a refusal rests on the log's end as it was before the word was read */
   DUPLICATE_UNCHECKED, /* a claim that is HELD is described from the log buffer without a second look at it */
@@ -29,6 +30,7 @@ static const char *const mistake_names[MISTAKES] = {
     "insert, then take",
     "take, then insert",
     "claim read only before the word",
+    "claim read before the word, each time",
     "stock looked at before the claim",
     "basis read before the word",
     "duplicate not read again",
@@ -123,12 +125,14 @@ struct early {
 static coupon_status decide(coupon_engine *engine, struct cpn_campaign *campaign, uint64_t user,
                             const struct early *early, struct coupon_ticket *ticket) {
   uint64_t now = cpn_clock_now(&engine->clock);
+  uint64_t before = cpn_claim_read(cpn_claim_set_find(&campaign->claims, user));
   CPN_POINT(CLAIM_READ);
   uint64_t word = cpn_stock_read(&campaign->stock);
   const bool due = cpn_window_is_due(campaign, word, now), refuses = cpn_word_refuses(word) && !due;
   struct cpn_claim *claim = cpn_claim_set_find(&campaign->claims, user);
   uint64_t state = cpn_claim_read(claim);
   if (planted == CLAIM_ONLY_BEFORE && refuses) state = early->claim;
+  if (planted == CLAIM_BEFORE_WORD && refuses) state = before;
   if (planted == STOCK_BEFORE_CLAIM && refuses) state = 0;
   if (cpn_claim_kind_of(state) == CPN_CLAIM_PENDING) return AGAIN;
   if (cpn_claim_kind_of(state) != CPN_CLAIM_FREE) return duplicate(engine, campaign, claim, state, ticket);
@@ -166,7 +170,7 @@ static coupon_status issue(coupon_engine *engine, uint64_t campaign_id, uint64_t
 /* --- duels at the last unit ---------------------------------------------------------------------- */
 
 static const char *const duel_names[] = {"the same user twice", "a holder and a newcomer", "two newcomers",
-                                         "a user and a stranger"};
+                                         "a user and a stranger", "the same user twice, then a stranger"};
 
 static void pass(enum race_duel_kind kind, uint64_t rounds) {
   planted = NONE;
@@ -250,8 +254,7 @@ static struct race_verdict edge_duel(bool at_close, uint64_t rounds) {
     for (uint64_t i = 0; i < duel.rounds; i++) race_campaign(duel.engine, i, STOCK, 1, opens_at(i), closes_at(i));
     race_run(2, edge_batch, &duel);
     for (uint64_t i = 0; i < duel.rounds; i++) {
-      struct coupon_campaign_info info = COUPON_CAMPAIGN_INFO_INIT;
-      RACE_CHECK(coupon_info(duel.engine, i, &info) == COUPON_OK, "a campaign is missing");
+      struct coupon_campaign_info info = race_info_of(duel.engine, i);
       const char *what = race_judge_window(duel.answers[i], ASKED, &info);
       verdict.rounds++;
       if (what == NULL || verdict.findings++ > 0) continue;
@@ -290,11 +293,13 @@ int main(int argc, char **argv) {
   pass(RACE_HOLDER, clean);
   pass(RACE_NEWCOMERS, clean);
   pass(RACE_STRANGER, clean);
+  pass(RACE_MARKED, clean);
   pass_edge(false, clean);
   pass_edge(true, clean);
 
   catch_in_duel(TAKE_THEN_INSERT, RACE_SAME_USER, ROUNDS);
   catch_in_duel(CLAIM_ONLY_BEFORE, RACE_SAME_USER, ROUNDS);
+  catch_in_duel(CLAIM_BEFORE_WORD, RACE_MARKED, ROUNDS);
   catch_in_duel(STOCK_BEFORE_CLAIM, RACE_SAME_USER, ROUNDS);
   catch_in_duel(STOCK_BEFORE_CLAIM, RACE_HOLDER, ROUNDS);
   catch_in_duel(DUPLICATE_UNCHECKED, RACE_SAME_USER, ROUNDS);

@@ -29,6 +29,7 @@
 #endif
 #endif
 #ifdef HELP_ASAN
+#include <sanitizer/asan_interface.h>
 #include <sanitizer/lsan_interface.h>
 #endif
 
@@ -60,6 +61,19 @@ bool help_sanitized(void) {
   return true;
 #else
   return false;
+#endif
+}
+
+void help_forget_frames(void *unused) {
+  (void)unused;
+#ifdef HELP_ASAN
+  pthread_attr_t attributes;
+  void *bottom;
+  size_t size;
+  HELP_CHECK(pthread_getattr_np(pthread_self(), &attributes) == 0);
+  HELP_CHECK(pthread_attr_getstack(&attributes, &bottom, &size) == 0);
+  __asan_unpoison_memory_region(bottom, size);
+  (void)pthread_attr_destroy(&attributes);
 #endif
 }
 
@@ -628,7 +642,8 @@ static void release(void *context, void *pointer, size_t size) {
 }
 
 struct coupon_allocator help_allocator_use(struct help_allocator *allocator) {
-  return (struct coupon_allocator){.alloc = allocate, .free = release, .context = allocator};
+  return (struct coupon_allocator){
+      .size = sizeof(struct coupon_allocator), .alloc = allocate, .free = release, .context = allocator};
 }
 
 /* --- other processes ----------------------------------------------------------------------------- */

@@ -30,6 +30,9 @@ _Noreturn void help_die(const char *format, ...) __attribute__((format(printf, 1
 /* Under AddressSanitizer: whether memory has been lost by now. Elsewhere false. */
 bool help_leaks(void);
 bool help_sanitized(void);
+/* For pthread_cleanup_push() in a thread that will be cancelled: AddressSanitizer does not see frames that are unwound, and
+ * takes what runs on their place afterwards for a mistake. */
+void help_forget_frames(void *unused);
 
 /* Asks until it is so. False: it was not within half a minute, which no machine needs. */
 bool help_until(bool (*is_so)(void *context), void *context);
@@ -161,7 +164,8 @@ struct help_child {
   int socket;
 };
 
-/* Runs `run` in a child of fork(), which ends with what it returns. */
+/* Runs `run` in a child of fork(), which ends with what it returns. Under AddressSanitizer a child that allocates may hang
+ * if a thread is just being started or allocates at that moment: the sanitizer's locks are inherited as they are. */
 void help_child_start(struct help_child *child, int (*run)(struct help_child *self, void *context), void *context);
 /* A number to the other side, and from it. Hearing from a side that has ended, or says nothing for half a minute: -1000. */
 void help_child_say(struct help_child *child, int32_t word);

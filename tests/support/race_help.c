@@ -261,11 +261,35 @@ void race_campaign(coupon_engine *engine, uint64_t id, uint64_t stock, uint64_t 
   RACE_CHECK(status == COUPON_OK || status == COUPON_NOT_FINAL, "creating: %s", coupon_status_name(status));
 }
 
-void race_settle(coupon_engine *engine) {
+struct coupon_campaign_info race_info_of(coupon_engine *engine, uint64_t campaign) {
+  struct coupon_campaign_info info = COUPON_CAMPAIGN_INFO_INIT;
+  coupon_status status = coupon_info(engine, campaign, &info);
+  RACE_CHECK(status == COUPON_OK, "campaign %" PRIu64 ": %s", campaign, coupon_status_name(status));
+  return info;
+}
+
+struct coupon_stats race_stats_of(coupon_engine *engine) {
   struct coupon_stats stats = COUPON_STATS_INIT;
+  coupon_status status = coupon_stats(engine, &stats);
+  RACE_CHECK(status == COUPON_OK, "%s", coupon_status_name(status));
+  return stats;
+}
+
+size_t race_tickets_of(coupon_engine *engine, uint64_t campaign, struct coupon_ticket *tickets, size_t capacity) {
+  size_t count = 0;
+  coupon_status status = coupon_tickets(engine, campaign, 1, tickets, sizeof tickets[0], capacity, &count);
+  RACE_CHECK(status == COUPON_OK, "%s", coupon_status_name(status));
+  for (size_t i = 0; i < count; i++) {
+    RACE_CHECK(tickets[i].number == i + 1, "number %" PRIu64 " at place %zu", tickets[i].number, i + 1);
+    RACE_CHECK(i == 0 || tickets[i].lsn > tickets[i - 1].lsn, "numbers are not in the order of the log");
+    RACE_CHECK(i == 0 || tickets[i].time_ns >= tickets[i - 1].time_ns, "times fall along the numbers");
+  }
+  return count;
+}
+
+void race_settle(coupon_engine *engine) {
   struct coupon_ticket ticket = COUPON_TICKET_INIT;
-  RACE_CHECK(coupon_stats(engine, &stats) == COUPON_OK, "no stats");
-  ticket.lsn = stats.reserved_lsn;
+  ticket.lsn = race_stats_of(engine).reserved_lsn;
   ticket.answer = COUPON_SOLD_OUT; /* a refusal that rests on everything */
   coupon_status status = coupon_wait(engine, &ticket, COUPON_FOREVER);
   RACE_CHECK(status == COUPON_OK, "what was decided does not become final: %s", coupon_status_name(status));
@@ -291,7 +315,8 @@ uint64_t race_stamp(void) {
 struct race_answer race_ask(race_issue_fn *issue, coupon_engine *engine, uint64_t campaign, uint64_t user) {
   struct coupon_ticket ticket = COUPON_TICKET_INIT;
   coupon_status status = issue(engine, campaign, user, &ticket);
-  return (struct race_answer){.user = user,
+  return (struct race_answer){.campaign = campaign,
+                              .user = user,
                               .number = ticket.number,
                               .lsn = ticket.lsn,
                               .time_ns = ticket.time_ns,
@@ -305,6 +330,51 @@ struct race_answer race_ask_stamped(race_issue_fn *issue, coupon_engine *engine,
   answer.begin = begin;
   answer.end = race_stamp();
   return answer;
+}
+
+static struct coupon_ticket ticket_of(const struct race_answer *answer) {
+  struct coupon_ticket ticket = COUPON_TICKET_INIT;
+  ticket.campaign = answer->campaign;
+  ticket.user = answer->user;
+  ticket.lsn = answer->lsn;
+  ticket.answer = answer->status;
+  return ticket;
+}
+
+bool race_is_final(coupon_engine *engine, const struct race_answer *answer) {
+  struct coupon_ticket ticket = ticket_of(answer);
+  coupon_status status = coupon_wait(engine, &ticket, COUPON_POLL);
+  RACE_CHECK(status == COUPON_OK || status == COUPON_NOT_FINAL, "%s", coupon_status_name(status));
+  RACE_CHECK((status == COUPON_OK) == ((ticket.flags & COUPON_TICKET_FINAL) != 0), "flag and status differ");
+  return status == COUPON_OK;
+}
+
+uint64_t race_wait_final(coupon_engine *engine, const struct race_answer *answer) {
+  struct coupon_ticket ticket = ticket_of(answer);
+  coupon_status status = coupon_wait(engine, &ticket, COUPON_FOREVER);
+  RACE_CHECK(status == COUPON_OK, "waiting for finality: %s", coupon_status_name(status));
+  RACE_CHECK((ticket.flags & COUPON_TICKET_FINAL) != 0, "final without the flag");
+  return ticket.number;
+}
+
+static void act(void *context, uint32_t index) {
+  struct race_actor *actor = context;
+  (void)index;
+  if (actor->hold != NULL) race_hold_me(actor->hold);
+  race_count_passes(CPN_POINT_CLAIM_READ, &actor->looks);
+  actor->answer = race_ask_stamped(coupon_try_issue, actor->engine, actor->campaign, actor->user);
+  atomic_store(&actor->returned, true);
+}
+
+void race_actor_start(struct race_actor *actor, coupon_engine *engine, uint64_t campaign, uint64_t user,
+                      struct race_hold *hold) {
+  actor->engine = engine;
+  actor->hold = hold;
+  actor->campaign = campaign;
+  actor->user = user;
+  atomic_init(&actor->looks, 0);
+  atomic_init(&actor->returned, false);
+  race_start(&actor->thread, act, actor, 0);
 }
 
 bool race_same_ticket(const struct race_answer *a, const struct race_answer *b) {
@@ -369,6 +439,14 @@ const char *race_judge_stranger(const struct race_answer *first, const struct ra
   return in_order ? NULL : "a refusal is final before the ticket that is its reason";
 }
 
+const char *race_judge_marked(const struct race_answer *first, const struct race_answer *second,
+                              const struct race_answer *stranger) {
+  const char *wrong = race_judge_same_user(first, second);
+  if (wrong != NULL) return wrong;
+  if (stranger->status != COUPON_SOLD_OUT) return "a stranger was not told SOLD_OUT when the last unit was gone";
+  return stranger->lsn >= first->lsn ? NULL : "a refusal is final before the ticket that is its reason";
+}
+
 /* Stamps and places of the answers of one kind. */
 struct span {
   uint64_t first_end, last_begin, lowest_lsn, highest_lsn, count;
@@ -386,6 +464,8 @@ static struct span span_of(const struct race_answer *answers, size_t count, coup
   }
   return span;
 }
+
+static bool differ(const struct span *span) { return span->count > 0 && span->lowest_lsn != span->highest_lsn; }
 
 const char *race_judge_window(const struct race_answer *answers, size_t count,
                               const struct coupon_campaign_info *info) {
@@ -405,6 +485,8 @@ const char *race_judge_window(const struct race_answer *answers, size_t count,
   if (issued.last_begin > ended.first_end) return "a ticket after ENDED";
   if (sold_out.last_begin > ended.first_end) return "SOLD_OUT after ENDED";
   if (sold_out.count > 0 && issued.count < info->stock) return "SOLD_OUT while units were left";
+  if (differ(&not_open) || differ(&sold_out) || differ(&ended))
+    return "two refusals of one kind rest on different places";
   if (not_open.count > 0 && issued.count > 0 && not_open.highest_lsn >= issued.lowest_lsn)
     return "a NOT_OPEN rests on more than what was before the opening";
   if (sold_out.count > 0 && sold_out.lowest_lsn < issued.highest_lsn)
@@ -437,15 +519,16 @@ static void duel_act(struct duel *duel, uint32_t thread, uint64_t i) {
   struct race_answer *answers = duel->answers[i];
   if (thread == 0) {
     answers[0] = race_ask(duel->issue, duel->engine, i, user);
-  } else if (duel->kind == RACE_SAME_USER) {
-    answers[1] = race_ask(duel->issue, duel->engine, i, user);
-  } else {
-    answers[1] = race_ask(duel->issue, duel->engine, i, stranger);
-    if (duel->kind == RACE_STRANGER) answers[2] = race_ask(duel->issue, duel->engine, i, user);
+    return;
   }
+  const bool user_first = duel->kind == RACE_SAME_USER || duel->kind == RACE_MARKED;
+  answers[1] = race_ask(duel->issue, duel->engine, i, user_first ? user : stranger);
+  if (duel->kind == RACE_STRANGER) answers[2] = race_ask(duel->issue, duel->engine, i, user);
+  if (duel->kind == RACE_MARKED) answers[2] = race_ask(duel->issue, duel->engine, i, stranger);
 }
 
-/* A quarter of the rounds go undisturbed; in the others one thread begins a little later, and the more they dawdle. */
+/* A quarter of the rounds go undisturbed; in the others one thread begins a little later, and the more they
+ * dawdle. */
 static void duel_batch(struct duel *duel, uint32_t thread, uint64_t *meetings) {
   struct race_random random = race_stream(duel->first_round * 2 + thread);
   for (uint64_t i = 0; i < duel->rounds; i++) {
@@ -517,6 +600,9 @@ static const char *duel_judge(const struct duel *duel, uint64_t i) {
       break;
     case RACE_STRANGER:
       wrong = race_judge_stranger(&answers[0], &answers[1], &answers[2]);
+      break;
+    case RACE_MARKED:
+      wrong = race_judge_marked(&answers[0], &answers[1], &answers[2]);
       break;
   }
   return wrong != NULL ? wrong : duel_aftermath(duel, i);

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the race tests share: a seed that is printed, threads that start a round together, threads that dawdle or are held at
- * marked points, requests written down with their place in real time, and the duel: rounds in which two threads meet at
- * a campaign's last unit, with the judges of what they were told.
+ * What the race tests share: a seed that is printed, threads that start a round together, threads that dawdle or
+ * are held at marked points, requests written down with their place in real time, and the duel: rounds in which
+ * two threads meet at a campaign's last unit, with the judges of what they were told.
  *
  * A failed check ends the program with status 1. Nothing here sleeps to wait for somebody, or looks at a time.
  *
- * Every program may be called with a scale (0.1: a tenth of the rounds) and a seed, or be given them in COUPON_TEST_SCALE and
- * COUPON_TEST_SEED. Under a sanitizer the rounds are fewer by themselves.
+ * Every program may be called with a scale (0.1: a tenth of the rounds) and a seed, or be given them in
+ * COUPON_TEST_SCALE and COUPON_TEST_SEED. Under a sanitizer the rounds are fewer by themselves.
  */
 #ifndef TESTS_SUPPORT_RACE_HELP_H
 #define TESTS_SUPPORT_RACE_HELP_H
@@ -122,6 +122,12 @@ void race_close(coupon_engine *engine);
 void race_campaign(coupon_engine *engine, uint64_t id, uint64_t stock, uint64_t limit, uint64_t opens_at_ns,
                    uint64_t closes_at_ns);
 
+/* What the campaign, or the engine, says. */
+struct coupon_campaign_info race_info_of(coupon_engine *engine, uint64_t campaign);
+struct coupon_stats race_stats_of(coupon_engine *engine);
+/* Reads up to `capacity` tickets, from number 1; checks that numbers, places and times are in order. */
+size_t race_tickets_of(coupon_engine *engine, uint64_t campaign, struct coupon_ticket *tickets, size_t capacity);
+
 /* Waits until everything that is reserved now is final; nobody else is in a call. */
 void race_settle(coupon_engine *engine);
 
@@ -137,7 +143,7 @@ uint64_t race_stamp(void);
 
 struct race_answer {
   uint64_t begin, end; /* stamps around the call, if they were asked for */
-  uint64_t user, number, lsn, time_ns;
+  uint64_t campaign, user, number, lsn, time_ns;
   uint32_t flags;
   coupon_status status;
 };
@@ -149,7 +155,25 @@ typedef coupon_status race_issue_fn(coupon_engine *engine, uint64_t campaign, ui
 struct race_answer race_ask(race_issue_fn *issue, coupon_engine *engine, uint64_t campaign, uint64_t user);
 struct race_answer race_ask_stamped(race_issue_fn *issue, coupon_engine *engine, uint64_t campaign, uint64_t user);
 
+/* Whether the answer is final now; its number, once it is. */
+bool race_is_final(coupon_engine *engine, const struct race_answer *answer);
+uint64_t race_wait_final(coupon_engine *engine, const struct race_answer *answer);
+
 bool race_same_ticket(const struct race_answer *a, const struct race_answer *b);
+
+/* One request in a thread of its own: coupon_try_issue(), stamped. */
+struct race_actor {
+  coupon_engine *engine;
+  struct race_hold *hold; /* where it stops, or NULL */
+  uint64_t campaign, user;
+  _Atomic uint64_t looks; /* how often it has read its user's claim */
+  _Atomic bool returned;
+  struct race_answer answer;
+  struct race_thread thread;
+};
+
+void race_actor_start(struct race_actor *actor, coupon_engine *engine, uint64_t campaign, uint64_t user,
+                      struct race_hold *hold);
 
 /* --- judges: NULL, or what is wrong -------------------------------------------------------------- */
 
@@ -163,12 +187,15 @@ const char *race_judge_newcomers(const struct race_answer *a, const struct race_
 /* One unit; `first` and `second` are of one user, and the second came behind the answer to `stranger`. */
 const char *race_judge_stranger(const struct race_answer *first, const struct race_answer *stranger,
                                 const struct race_answer *second);
+/* One unit; `first` and `second` are of one user, and the stranger came behind the answer to `second`. */
+const char *race_judge_marked(const struct race_answer *first, const struct race_answer *second,
+                              const struct race_answer *stranger);
 /* Stamped requests of one campaign with a window, sorted in no way. */
 const char *race_judge_window(const struct race_answer *answers, size_t count, const struct coupon_campaign_info *info);
 
 /* --- the duel ------------------------------------------------------------------------------------ */
 
-enum race_duel_kind { RACE_SAME_USER, RACE_HOLDER, RACE_NEWCOMERS, RACE_STRANGER };
+enum race_duel_kind { RACE_SAME_USER, RACE_HOLDER, RACE_NEWCOMERS, RACE_STRANGER, RACE_MARKED };
 
 struct race_verdict {
   uint64_t rounds;
@@ -178,8 +205,8 @@ struct race_verdict {
   uint64_t first_thread;  /* rounds whose last unit went to a request of the first thread */
 };
 
-/* Two threads, `rounds` rounds, a campaign each; ends early at a finding if `until_finding`. In part of the rounds the threads
- * dawdle at marked points, in part the commit stage stands still. */
+/* Two threads, `rounds` rounds, a campaign each; ends early at a finding if `until_finding`. In part of the
+ * rounds the threads dawdle at marked points, in part the commit stage stands still. */
 struct race_verdict race_duel(enum race_duel_kind kind, race_issue_fn *issue, uint64_t rounds, bool until_finding);
 
 #endif

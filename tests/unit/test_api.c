@@ -385,7 +385,7 @@ Test(options, an_allocator_has_both_functions_or_neither) {
   EXPECT_OPTION(allocator.alloc, never_alloc, COUPON_E_INVAL);
   EXPECT_OPTION(allocator.free, never_free, COUPON_E_INVAL);
   struct coupon_options options = help_options(COUPON_NONE);
-  options.allocator = (struct coupon_allocator){never_alloc, never_free, NULL};
+  options.allocator = (struct coupon_allocator){sizeof options.allocator, never_alloc, never_free, NULL};
   cr_expect_eq(open_with(&options), COUPON_E_NOMEM); /* asked, and had none */
 }
 

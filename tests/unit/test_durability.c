@@ -1666,6 +1666,44 @@ Test(snapshot, while_an_owner_recovers_after_the_hint_was_lost_sees_what_was_fin
   cr_expect_eq(help_child_wait(&child, 30), 5);
 }
 
+struct arrival {
+  coupon_engine *owner;
+  struct waiter waiter;
+  pthread_t thread;
+  bool over;
+};
+
+/* The owner, which had no hint yet, makes one ticket final, and writes another that is not. */
+static void go_on_after_the_look_at_the_hint(void *context) {
+  struct arrival *arrival = context;
+  struct coupon_ticket ticket = COUPON_TICKET_INIT;
+  if (arrival->over) return;
+  arrival->over = true;
+  HELP_CHECK(coupon_issue(arrival->owner, 1, 50, COUPON_FOREVER, &ticket) == COUPON_ISSUED);
+  help_disk_hold(&disk);
+  start_waiters(&arrival->waiter, &arrival->thread, 1, arrival->owner, 51);
+  help_disk_wait_held(&disk);
+}
+
+Test(snapshot, a_hint_that_comes_while_it_is_taken_is_heeded) {
+  struct coupon_options options = help_options(COUPON_SYNC);
+  struct arrival arrival = {.owner = help_open_env(&env, data, &options)};
+  help_create(arrival.owner, 1, 100);
+  scribble(data, "owner", 0, 0, 512); /* as while the owner recovers after a power loss */
+  static struct help_disk readers_disk;
+  help_disk_init(&readers_disk);
+  readers_disk.before_list = go_on_after_the_look_at_the_hint;
+  readers_disk.list_context = &arrival;
+  struct cpn_env readers_env = help_disk_env(&readers_disk, true);
+  options.read_only = 1;
+  coupon_engine *reader = help_open_env(&readers_env, data, &options);
+  cr_expect_leq(help_stats(reader).tickets, 1, "it shows a ticket that is not final");
+  help_close(reader);
+  help_disk_release(&disk);
+  cr_assert_eq(pthread_join(arrival.thread, NULL), 0);
+  help_close(arrival.owner);
+}
+
 Test(snapshot, of_what_a_killed_owner_left_is_what_recovery_keeps) {
   coupon_engine *owner = open_stepped(65536);
   create_stepped(owner, 1, 100);

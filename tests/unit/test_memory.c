@@ -236,7 +236,7 @@ Test(allocator, is_called_from_calling_threads_only) {
   help_temp_make(temp);
   struct coupon_allocator inner = help_allocator_use(&allocator);
   struct coupon_options options = help_options(COUPON_SYNC);
-  options.allocator = (struct coupon_allocator){alloc_noting, free_noting, &inner};
+  options.allocator = (struct coupon_allocator){sizeof inner, alloc_noting, free_noting, &inner};
   coupon_engine *engine = help_open(help_join(data, temp, "data"), &options);
   help_create(engine, 1, 100000);
   for (uint64_t user = 0; user < 2000; user++) cr_expect_eq(help_try(engine, 1, user), COUPON_ISSUED);
