@@ -45,7 +45,7 @@ static coupon_status create(coupon_engine *engine, const struct cpn_campaign_spe
   uint64_t head = cpn_record_encode(&record, words);
   campaign->created_lsn = at + (uint64_t)length * 8;
   *lsn = campaign->created_lsn;
-  /* LP(create): the campaign can be found. Before that its place is reserved, so every record of the campaign
+  /* It exists from here on (LP: issue/directory.c). Before that its place is reserved, so every record of the campaign
    * follows its own. */
   cpn_directory_add(&engine->campaigns, campaign);
   cpn_buffer_put(&engine->buffer, at, head, words);

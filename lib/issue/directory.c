@@ -56,12 +56,14 @@ struct cpn_campaign *cpn_directory_find(const struct cpn_directory *directory, u
   for (uint64_t at = hash & (table->slots - 1);; at = (at + 1) & (table->slots - 1)) {
     /* acquire: pairs with table_put(). The table is at most half full, so the walk meets an empty slot. */
     struct cpn_campaign *campaign = atomic_load_explicit(&table->slot[at], memory_order_acquire);
-    if (campaign == NULL || campaign->spec.id == id) return campaign;
+    if (campaign == NULL) return NULL;
+    /* In the table, but not yet in the count: it does not exist yet, or it could be found and then not be listed. */
+    if (campaign->spec.id == id) return campaign->index < cpn_directory_count(directory) ? campaign : NULL;
   }
 }
 
 uint64_t cpn_directory_count(const struct cpn_directory *directory) {
-  return atomic_load_explicit(&directory->count, memory_order_acquire); /* pairs with cpn_directory_add() */
+  return atomic_load_explicit(&directory->count, memory_order_seq_cst); /* pairs with cpn_directory_add() */
 }
 
 struct cpn_campaign *cpn_directory_at(const struct cpn_directory *directory, uint64_t index) {
@@ -95,8 +97,8 @@ void cpn_directory_add(struct cpn_directory *directory, struct cpn_campaign *cam
   CPN_INVARIANT(0, campaign->index == count);
   _Atomic(struct cpn_campaign *) *place = cpn_chunks_at(&directory->by_index, count);
   atomic_store_explicit(place, campaign, memory_order_release);
-  /* release: the place before the count that lets others look at it. */
-  atomic_store_explicit(&directory->count, count + 1, memory_order_release);
   struct cpn_directory_table *table = atomic_load_explicit(&directory->table, memory_order_relaxed);
   table_put(table, cpn_siphash_u64(&directory->key, campaign->spec.id), campaign);
+  /* LP(create). seq_cst, which includes release: place and slot before the count that lets others see them. */
+  atomic_store_explicit(&directory->count, count + 1, memory_order_seq_cst);
 }

@@ -258,6 +258,11 @@ coupon_status help_try(coupon_engine *engine, uint64_t campaign, uint64_t user) 
   return coupon_try_issue(engine, campaign, user, &ticket);
 }
 
+coupon_status help_ask(coupon_engine *engine, uint64_t campaign, uint64_t user) {
+  struct coupon_ticket ticket = COUPON_TICKET_INIT;
+  return coupon_issue(engine, campaign, user, COUPON_FOREVER, &ticket);
+}
+
 struct coupon_campaign_info help_info(coupon_engine *engine, uint64_t campaign) {
   struct coupon_campaign_info info = COUPON_CAMPAIGN_INFO_INIT;
   HELP_CHECK(coupon_info(engine, campaign, &info) == COUPON_OK);

@@ -79,8 +79,9 @@ void help_close(coupon_engine *engine);
 struct coupon_campaign_spec help_spec(uint64_t id, uint64_t stock);
 /* Creates, and waits until that is final. */
 void help_create(coupon_engine *engine, uint64_t id, uint64_t stock);
-/* One request, not waiting. */
+/* One request; the first form does not wait, and so may be told COUPON_E_BUSY where several threads ask. */
 coupon_status help_try(coupon_engine *engine, uint64_t campaign, uint64_t user);
+coupon_status help_ask(coupon_engine *engine, uint64_t campaign, uint64_t user);
 struct coupon_campaign_info help_info(coupon_engine *engine, uint64_t campaign);
 struct coupon_stats help_stats(coupon_engine *engine);
 /* How many tickets the campaign has; checks that their numbers are 1, 2, 3 …, that LSNs rise, that times do not fall, that

@@ -389,6 +389,15 @@ Test(options, an_allocator_has_both_functions_or_neither) {
   cr_expect_eq(open_with(&options), COUPON_E_NOMEM); /* asked, and had none */
 }
 
+Test(options, an_allocator_or_callbacks_of_another_size_are_refused) {
+  EXPECT_OPTION(allocator.size, 0, COUPON_E_INVAL);
+  EXPECT_OPTION(allocator.size, sizeof(struct coupon_allocator) - 1, COUPON_E_INVAL);
+  EXPECT_OPTION(allocator.size, sizeof(struct coupon_allocator) + 8, COUPON_E_INVAL);
+  EXPECT_OPTION(callbacks.size, 0, COUPON_E_INVAL);
+  EXPECT_OPTION(callbacks.size, sizeof(struct coupon_callbacks) - 1, COUPON_E_INVAL);
+  EXPECT_OPTION(callbacks.size, sizeof(struct coupon_callbacks) + 8, COUPON_E_INVAL);
+}
+
 Test(options, a_struct_of_an_impossible_size_is_refused) {
   EXPECT_OPTION(size, 0, COUPON_E_INVAL);
   EXPECT_OPTION(size, sizeof(size_t), COUPON_E_INVAL);
@@ -901,7 +910,7 @@ static void *ask_for_all(void *argument) {
   uint64_t first = *(uint64_t *)argument;
   for (uint64_t i = 0; i < SALE_USERS; i++) {
     uint64_t user = (first + i) % SALE_USERS;
-    coupon_status status = help_try(engine, 1, user);
+    coupon_status status = help_ask(engine, 1, user);
     if (status == COUPON_ISSUED)
       sale_issued[user]++;
     else if (status != COUPON_SOLD_OUT && status != COUPON_ALREADY_ISSUED)

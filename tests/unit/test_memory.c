@@ -136,7 +136,7 @@ struct member {
 static void *press_on(void *argument) {
   struct member *member = argument;
   for (uint64_t user = member->first_user; member->refused < 100; user++) {
-    coupon_status status = help_try(member->engine, 1, user);
+    coupon_status status = help_ask(member->engine, 1, user);
     member->issued += status == COUPON_ISSUED;
     member->refused += status == COUPON_E_NOMEM;
     member->odd += status != COUPON_ISSUED && status != COUPON_E_NOMEM;

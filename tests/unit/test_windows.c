@@ -241,7 +241,7 @@ static uint64_t read_wild_clock(void *context) {
 
 static void *buy_wildly(void *argument) {
   coupon_engine *of_test = argument;
-  for (int i = 0; i < TOLD; i++) (void)help_try(of_test, 1, 5);
+  for (int i = 0; i < TOLD; i++) (void)help_ask(of_test, 1, 5);
   return NULL;
 }
 
@@ -284,7 +284,7 @@ static void *cross(void *argument) {
   for (uint64_t i = 0; i < 60; i++) {
     struct coupon_ticket ticket = COUPON_TICKET_INIT;
     atomic_fetch_add(&clock_of_test.now_ns, 1);
-    coupon_status status = coupon_try_issue(engine, crossing->campaign, 5, &ticket);
+    coupon_status status = coupon_issue(engine, crossing->campaign, 5, COUPON_FOREVER, &ticket);
     if (status == COUPON_ISSUED) {
       crossing->issued++;
       crossing->last_time_ns = ticket.time_ns;
