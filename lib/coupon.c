@@ -183,7 +183,7 @@ coupon_status coupon_destroy(coupon_engine *engine) {
   return guest_leave(&guest, COUPON_OK);
 }
 
-coupon_status coupon_stats(coupon_engine *engine, struct coupon_stats *stats) {
+coupon_status coupon_read_stats(coupon_engine *engine, struct coupon_stats *stats) {
   if (engine == NULL || !output_is_valid(stats, sizeof *stats)) return COUPON_E_INVAL;
   struct guest guest;
   coupon_status status = enter(engine, &guest);

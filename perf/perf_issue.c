@@ -92,7 +92,7 @@ static bool tickets_are_whole(coupon_engine *engine, uint64_t users) {
 
 static bool all_final(coupon_engine *engine) {
   struct coupon_stats stats = COUPON_STATS_INIT;
-  if (coupon_stats(engine, &stats) != COUPON_OK) return false;
+  if (coupon_read_stats(engine, &stats) != COUPON_OK) return false;
   struct coupon_ticket last = COUPON_TICKET_INIT;
   last.lsn = stats.reserved_lsn;
   last.answer = COUPON_SOLD_OUT;

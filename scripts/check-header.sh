@@ -21,8 +21,7 @@ trap 'rm -rf -- "$work"' EXIT
 cp "$work/user.c" "$work/user.cc"
 [ "$(grep -c _INIT "$work/user.c")" -gt 0 ] || { echo "no initialiser found: this check is broken" >&2; exit 1; }
 
-# Not -Wshadow: to g++ the function coupon_stats() hides the constructor of struct coupon_stats.
-warnings=(-Wall -Wextra -Wpedantic -Wconversion -Werror)
+warnings=(-Wall -Wextra -Wpedantic -Wconversion -Wshadow -Werror)
 count=0
 check() {
   "$@" "${warnings[@]}" -Iinclude -fsyntax-only

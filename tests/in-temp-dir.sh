@@ -27,6 +27,8 @@ status=0
 TMPDIR=$directory timeout --kill-after=5 "$seconds" "${arguments[@]}" &
 child=$!
 wait "$child" || status=$?
+# What the command started and left behind shares timeout's process group; it must not outlive the directory.
+kill -KILL -- "-$child" 2>/dev/null || true
 child=''
 if [ $status = 124 ] || [ $status = 137 ]; then echo "killed; a test may take $seconds s" >&2; fi
 exit $status

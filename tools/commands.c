@@ -206,7 +206,7 @@ static coupon_status list_campaigns(struct session *session, struct json *json) 
 
 static int status_of_all(struct session *session, bool as_json) {
   struct coupon_stats stats = COUPON_STATS_INIT;
-  coupon_status status = coupon_stats(session->engine, &stats);
+  coupon_status status = coupon_read_stats(session->engine, &stats);
   if (status != COUPON_OK) return session_fault(session, "reading the statistics", status);
   if (as_json) {
     struct json json = {stdout, false};

@@ -148,7 +148,7 @@ static int set_up(struct sale *sale) {
 static int judge_run(struct sale *sale) {
   char doing[48];
   struct coupon_stats stats = COUPON_STATS_INIT;
-  sale->stopped = coupon_stats(sale->session.engine, &stats) == COUPON_OK && stats.failure != COUPON_OK;
+  sale->stopped = coupon_read_stats(sale->session.engine, &stats) == COUPON_OK && stats.failure != COUPON_OK;
   if (sale->fault != COUPON_OK) {
     snprintf(doing, sizeof doing, "issuing (%" PRIu64 " of the calls)", sale->errors);
     session_fault(&sale->session, doing, sale->fault);

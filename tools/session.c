@@ -66,7 +66,7 @@ int session_open_to_read(struct session *session, const char *directory) {
 int session_fault(struct session *session, const char *doing, coupon_status fault) {
   struct coupon_stats stats = COUPON_STATS_INIT;
   bool stopped =
-      fault == COUPON_E_FAILED && coupon_stats(session->engine, &stats) == COUPON_OK && stats.failure != COUPON_OK;
+      fault == COUPON_E_FAILED && coupon_read_stats(session->engine, &stats) == COUPON_OK && stats.failure != COUPON_OK;
   coupon_status cause = stopped ? stats.failure : fault;
   const char *os_cause = stats.failure_os_error != 0 ? strerrordesc_np(stats.failure_os_error) : NULL;
   output_error("%s failed: %s%s%s%s; %s", doing, coupon_strerror(cause), os_cause == NULL ? "" : " (",

@@ -80,7 +80,7 @@ enum {
   COUPON_E_BUSY = -3,         /**< the log buffer is full; nothing was changed; ask again */
   COUPON_E_CLOSED = -4,       /**< coupon_close() was called */
   COUPON_E_FORKED = -5,       /**< the engine belongs to the parent process */
-  COUPON_E_FAILED = -6,       /**< the engine stopped at an earlier fault; coupon_stats has it */
+  COUPON_E_FAILED = -6,       /**< the engine stopped at an earlier fault; coupon_read_stats() tells */
   COUPON_E_IO = -7,           /**< the operating system reported an I/O error */
   COUPON_E_NO_SPACE = -8,     /**< the disk, or the quota, is full */
   COUPON_E_CORRUPT = -9,      /**< stored data that was durable is damaged or missing */
@@ -264,7 +264,7 @@ struct coupon_stats {
 
 /** Numbers for an operator. Answers on a failed engine too. Never blocks; the fields are read one by
  *  one, so they may be some calls apart. @return COUPON_OK. @since 0.1.0 */
-COUPON_API COUPON_MUST_CHECK coupon_status coupon_stats(coupon_engine *engine, struct coupon_stats *stats);
+COUPON_API COUPON_MUST_CHECK coupon_status coupon_read_stats(coupon_engine *engine, struct coupon_stats *stats);
 
 /* ------------------------------------------------------------------------------------------------
  * Campaigns

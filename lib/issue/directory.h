@@ -18,7 +18,7 @@ struct cpn_directory {
   struct cpn_siphash_key key;
   _Atomic(struct cpn_directory_table *) table; /* written by the writer, read by every request */
   struct cpn_chunks by_index;                  /* of _Atomic(struct cpn_campaign *) */
-  _Atomic uint64_t count;                      /* campaigns that exist: found by id and by index; written by the writer */
+  _Atomic uint64_t count; /* campaigns that exist: found by id and by index; written by the writer */
 };
 
 /* False: no memory. */

@@ -44,8 +44,9 @@ static void produce(void *context, uint32_t producer) {
     while ((at = cpn_buffer_reserve(&ring->buffer, words, &time_ns)) == CPN_LSN_NONE) race_turn(&turns);
     if (race_below(&random, 8) == 0) race_dally(race_below(&random, 500));
     if (race_below(&random, 5) == 0) {
-      /* Some words may have been written when a place is given up. */
-      if (race_below(&random, 2) == 0) cpn_buffer_fill(&ring->buffer, at, words - 1, 99);
+      /* Words may have been written when a place is given up. */
+      bool written = race_below(&random, 2) == 0;
+      for (uint32_t i = 1; written && i < words; i++) cpn_buffer_fill(&ring->buffer, at, i, 99);
       cpn_buffer_void(&ring->buffer, at, words);
       atomic_fetch_add(&ring->voids, 1);
       continue;

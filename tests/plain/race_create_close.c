@@ -293,7 +293,7 @@ static coupon_status call(struct closing *closing, uint32_t thread, uint64_t use
       return coupon_tickets(engine, CAMPAIGN, race_below(random, 100), page, sizeof page[0], 4, &count);
     case 4: {
       struct coupon_stats stats = COUPON_STATS_INIT;
-      return coupon_stats(engine, &stats);
+      return coupon_read_stats(engine, &stats);
     }
     case 5: { /* decides, and then waits */
       status = coupon_try_issue(engine, CAMPAIGN, user, &ticket);

@@ -31,6 +31,7 @@ struct sale {
   uint64_t waits; /* one call in so many waits for finality; 0: none */
   coupon_engine *engine;
   struct record records[THREADS];
+  struct coupon_ticket *seen[THREADS]; /* [number]: as it was listed during the sale */
   struct race_barrier barrier;
   _Atomic uint64_t final_refusals;
 };
@@ -72,6 +73,22 @@ static void check_final_refusal(struct sale *sale, const struct race_answer *ans
   atomic_fetch_add(&sale->final_refusals, 1);
 }
 
+/* The newest tickets, while more are being numbered: whole, in order, and noted to be compared in the end. */
+static void list_newest(struct sale *sale, uint32_t index, struct race_random *random) {
+  struct coupon_ticket page[8];
+  size_t count = 0;
+  uint64_t issued = race_info_of(sale->engine, CAMPAIGN).issued,
+           back = 1 + race_below(random, UINT64_C(1) << race_below(random, 12));
+  uint64_t from = issued > back ? issued - back : 1;
+  coupon_status status = coupon_tickets(sale->engine, CAMPAIGN, from, page, sizeof page[0], 8, &count);
+  RACE_CHECK(status == COUPON_OK, "%s", coupon_status_name(status));
+  for (size_t i = 0; i < count; i++) {
+    RACE_CHECK(page[i].number == from + i && page[i].number <= sale->stock, "number %" PRIu64, page[i].number);
+    RACE_CHECK(i == 0 || page[i].lsn > page[i - 1].lsn, "a list out of order");
+    sale->seen[index][page[i].number] = page[i];
+  }
+}
+
 static void sell(void *context, uint32_t index) {
   struct sale *sale = context;
   struct record *record = &sale->records[index];
@@ -87,6 +104,7 @@ static void sell(void *context, uint32_t index) {
     RACE_CHECK(answer->status >= COUPON_ISSUED && answer->status <= COUPON_SOLD_OUT, "%s",
                coupon_status_name(answer->status));
     if (answer->status == COUPON_SOLD_OUT && refusals++ % 4096 == 0) check_final_refusal(sale, answer);
+    if (answer->status == COUPON_ISSUED && race_below(&random, 4) == 0) list_newest(sale, index, &random);
   }
   race_dawdle(random, 0);
 }
@@ -168,6 +186,24 @@ static void judge_tickets(const struct book *book, const struct sale *sale) {
   }
 }
 
+static bool is_same(const struct coupon_ticket *a, const struct coupon_ticket *b) {
+  return a->user == b->user && a->lsn == b->lsn && a->time_ns == b->time_ns && a->number == b->number;
+}
+
+/* What was listed during the sale stayed as it was. */
+static uint64_t judge_lists(const struct book *book, const struct sale *sale) {
+  uint64_t listed = 0;
+  for (int t = 0; t < THREADS; t++) {
+    for (uint64_t number = 1; number <= sale->stock; number++) {
+      const struct coupon_ticket *seen = &sale->seen[t][number];
+      if (seen->number == 0) continue;
+      RACE_CHECK(is_same(seen, &book->tickets[number - 1]), "ticket %" PRIu64 " was listed as another", number);
+      listed++;
+    }
+  }
+  return listed;
+}
+
 /* A call that had returned before another began has the lower number. */
 static void judge_real_time(const struct book *book) {
   uint64_t first_end = UINT64_MAX; /* of the calls with higher numbers */
@@ -219,13 +255,14 @@ static void judge(const struct sale *sale, const struct book *book) {
   RACE_CHECK(info.issued == sale->stock && info.remaining == 0, "%" PRIu64 " issued", info.issued);
   RACE_CHECK(info.state == COUPON_STATE_SOLD_OUT, "state %d", (int)info.state);
   judge_tickets(book, sale);
+  uint64_t listed = judge_lists(book, sale);
   judge_real_time(book);
   judge_refusals(book);
   if (sale->limit != 0) judge_users(book, &duplicates);
   RACE_CHECK(sale->limit == 0 || duplicates > 0, "no duplicate asked: this run shows little");
   RACE_CHECK(atomic_load(&sale->final_refusals) > 0, "nobody was refused: this run shows little");
-  printf("%s: %zu requests, %" PRIu64 " tickets, %" PRIu64 " duplicates, judged\n", sale->name, book->count,
-         sale->stock, duplicates);
+  printf("%s: %zu requests, %" PRIu64 " tickets, %" PRIu64 " duplicates, %" PRIu64 " listed meanwhile, judged\n",
+         sale->name, book->count, sale->stock, duplicates, listed);
 }
 
 /* --- a run --------------------------------------------------------------------------------------- */
@@ -241,9 +278,7 @@ static void reopen(struct sale *sale, const struct book *book) {
   sale->engine = race_open(sale->path, sale->durability, 0, NULL);
   struct coupon_ticket *tickets = read_tickets(sale->engine, sale->stock);
   for (uint64_t i = 0; i < sale->stock; i++) {
-    bool same = tickets[i].user == book->tickets[i].user && tickets[i].lsn == book->tickets[i].lsn &&
-                tickets[i].time_ns == book->tickets[i].time_ns;
-    RACE_CHECK(same, "ticket %" PRIu64 " is another after reopening", i + 1);
+    RACE_CHECK(is_same(&tickets[i], &book->tickets[i]), "ticket %" PRIu64 " is another after reopening", i + 1);
   }
   coupon_status again = coupon_try_issue(sale->engine, CAMPAIGN, tickets[0].user, &ticket);
   RACE_CHECK(again == (sale->limit != 0 ? COUPON_ALREADY_ISSUED : COUPON_SOLD_OUT), "%s", coupon_status_name(again));
@@ -260,8 +295,10 @@ static void run(struct sale sale) {
   sale.engine = race_open(on_disk ? sale.path : NULL, sale.durability, sale.log_buffer_bytes, NULL);
   race_campaign(sale.engine, CAMPAIGN, sale.stock, sale.limit, 0, 0);
   race_barrier_init(&sale.barrier, THREADS);
-  for (int t = 0; t < THREADS; t++)
+  for (int t = 0; t < THREADS; t++) {
     sale.records[t] = (struct record){.answers = allocate(sale.calls, sizeof sale.records[t].answers[0])};
+    sale.seen[t] = allocate(sale.stock + 1, sizeof sale.seen[t][0]);
+  }
   race_run(THREADS, sell, &sale);
   wait_for_all(&sale);
   open_book(&book, &sale);
@@ -272,7 +309,10 @@ static void run(struct sale sale) {
     reopen(&sale, &book);
     race_directory_remove(sale.path);
   }
-  for (int t = 0; t < THREADS; t++) free(sale.records[t].answers);
+  for (int t = 0; t < THREADS; t++) {
+    free(sale.records[t].answers);
+    free(sale.seen[t]);
+  }
   close_book(&book);
 }
 

@@ -271,7 +271,7 @@ struct coupon_campaign_info help_info(coupon_engine *engine, uint64_t campaign) 
 
 struct coupon_stats help_stats(coupon_engine *engine) {
   struct coupon_stats stats = COUPON_STATS_INIT;
-  HELP_CHECK(coupon_stats(engine, &stats) == COUPON_OK);
+  HELP_CHECK(coupon_read_stats(engine, &stats) == COUPON_OK);
   return stats;
 }
 
@@ -327,7 +327,7 @@ const char *help_audit(coupon_engine *engine, uint64_t campaign, uint64_t *count
 
 static coupon_status call_stats(coupon_engine *engine) {
   struct coupon_stats stats = COUPON_STATS_INIT;
-  return coupon_stats(engine, &stats);
+  return coupon_read_stats(engine, &stats);
 }
 
 static coupon_status call_create(coupon_engine *engine) {
@@ -382,7 +382,7 @@ static coupon_status call_tickets(coupon_engine *engine) {
 }
 
 const struct help_call help_calls[] = {
-    {"coupon_stats", call_stats},       {"coupon_create", call_create},           {"coupon_info", call_info},
+    {"coupon_read_stats", call_stats},  {"coupon_create", call_create},           {"coupon_info", call_info},
     {"coupon_list", call_list},         {"coupon_try_issue", call_try_issue},     {"coupon_issue", call_issue},
     {"coupon_wait", call_wait},         {"coupon_durable_lsn", call_durable_lsn}, {"coupon_eventfd", call_eventfd},
     {"coupon_lookup", call_lookup},     {"coupon_tickets", call_tickets},         {"coupon_close", coupon_close},
@@ -409,7 +409,7 @@ static const char *find_lenient_null(coupon_engine *engine) {
   struct coupon_campaign_info info = COUPON_CAMPAIGN_INFO_INIT;
   struct coupon_ticket ticket = COUPON_TICKET_INIT;
   size_t count;
-  BAD(coupon_stats(engine, NULL));
+  BAD(coupon_read_stats(engine, NULL));
   BAD(coupon_create(engine, NULL, COUPON_FOREVER));
   BAD(coupon_info(engine, 1, NULL));
   BAD(coupon_list(engine, 0, NULL, sizeof info, 1, &count));
@@ -437,7 +437,7 @@ static const char *find_lenient_size(coupon_engine *engine, size_t less, size_t 
   spec.size = less != 0 ? sizeof spec - less : size;
   info.size = less != 0 ? sizeof info - less : size;
   ticket.size = less != 0 ? sizeof ticket - less : size;
-  BAD(coupon_stats(engine, &stats));
+  BAD(coupon_read_stats(engine, &stats));
   BAD(coupon_create(engine, &spec, COUPON_FOREVER));
   BAD(coupon_info(engine, 1, &info));
   BAD(coupon_list(engine, 0, &info, info.size, 1, &count));

@@ -270,7 +270,7 @@ struct coupon_campaign_info race_info_of(coupon_engine *engine, uint64_t campaig
 
 struct coupon_stats race_stats_of(coupon_engine *engine) {
   struct coupon_stats stats = COUPON_STATS_INIT;
-  coupon_status status = coupon_stats(engine, &stats);
+  coupon_status status = coupon_read_stats(engine, &stats);
   RACE_CHECK(status == COUPON_OK, "%s", coupon_status_name(status));
   return stats;
 }

@@ -141,5 +141,5 @@ uint64_t world_digest(struct world *world) {
 
 uint64_t world_tickets(struct world *world) {
   struct coupon_stats stats = COUPON_STATS_INIT;
-  return coupon_stats(world->engine, &stats) == COUPON_OK ? stats.tickets : 0;
+  return coupon_read_stats(world->engine, &stats) == COUPON_OK ? stats.tickets : 0;
 }

@@ -36,17 +36,20 @@ static void end(void) {
   cr_assert_not(help_leaks());
 }
 
-TestSuite(finality, .init = begin, .fini = end);
-TestSuite(waiting, .init = begin, .fini = end);
-TestSuite(telling, .init = begin, .fini = end);
-TestSuite(callbacks, .init = begin, .fini = end);
-TestSuite(failing_disk, .init = begin, .fini = end);
-TestSuite(full_disk, .init = begin, .fini = end);
-TestSuite(stuttering_disk, .init = begin, .fini = end);
-TestSuite(full_buffer, .init = begin, .fini = end);
-TestSuite(closing, .init = begin, .fini = end);
-TestSuite(reopening, .init = begin, .fini = end);
-TestSuite(snapshot, .init = begin, .fini = end);
+/* So that a test that hangs is named; none takes a tenth of it. */
+#define HANGS_AFTER_S 60
+
+TestSuite(finality, .init = begin, .fini = end, .timeout = HANGS_AFTER_S);
+TestSuite(waiting, .init = begin, .fini = end, .timeout = HANGS_AFTER_S);
+TestSuite(telling, .init = begin, .fini = end, .timeout = HANGS_AFTER_S);
+TestSuite(callbacks, .init = begin, .fini = end, .timeout = HANGS_AFTER_S);
+TestSuite(failing_disk, .init = begin, .fini = end, .timeout = HANGS_AFTER_S);
+TestSuite(full_disk, .init = begin, .fini = end, .timeout = HANGS_AFTER_S);
+TestSuite(stuttering_disk, .init = begin, .fini = end, .timeout = HANGS_AFTER_S);
+TestSuite(full_buffer, .init = begin, .fini = end, .timeout = HANGS_AFTER_S);
+TestSuite(closing, .init = begin, .fini = end, .timeout = HANGS_AFTER_S);
+TestSuite(reopening, .init = begin, .fini = end, .timeout = HANGS_AFTER_S);
+TestSuite(snapshot, .init = begin, .fini = end, .timeout = HANGS_AFTER_S);
 
 /* An engine that commits when the test says so. */
 static coupon_engine *open_stepped(uint64_t log_buffer_bytes) {

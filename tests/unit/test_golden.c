@@ -101,7 +101,7 @@ Test(golden, version_1_opens_for_reading_and_writing) {
   cr_assert_eq(coupon_issue(engine, UINT64_MAX, 99, COUPON_FOREVER, &ticket), COUPON_ISSUED);
   cr_assert_eq(ticket.number, 5);
   struct coupon_stats stats = COUPON_STATS_INIT;
-  cr_assert_eq(coupon_stats(engine, &stats), COUPON_OK);
+  cr_assert_eq(coupon_read_stats(engine, &stats), COUPON_OK);
   cr_assert_eq(stats.life, 3);
   cr_assert_eq(coupon_destroy(engine), COUPON_OK);
   remove_copy(directory);

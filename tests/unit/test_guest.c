@@ -44,16 +44,19 @@ static void end(void) {
   cr_assert_not(help_leaks());
 }
 
-TestSuite(error_number, .init = begin, .fini = end);
-TestSuite(descriptors, .init = begin, .fini = end);
-TestSuite(commit_thread, .init = begin, .fini = end);
-TestSuite(process, .init = begin, .fini = end);
-TestSuite(fork, .init = begin, .fini = end);
-TestSuite(one_owner, .init = begin, .fini = end);
-TestSuite(modes, .init = begin, .fini = end);
-TestSuite(threads, .init = begin, .fini = end);
-TestSuite(cancellation, .init = begin, .fini = end, .timeout = 30);
-TestSuite(signals, .init = begin, .fini = end, .timeout = 30);
+/* So that a test that hangs is named; none takes a tenth of it. */
+#define HANGS_AFTER_S 60
+
+TestSuite(error_number, .init = begin, .fini = end, .timeout = HANGS_AFTER_S);
+TestSuite(descriptors, .init = begin, .fini = end, .timeout = HANGS_AFTER_S);
+TestSuite(commit_thread, .init = begin, .fini = end, .timeout = HANGS_AFTER_S);
+TestSuite(process, .init = begin, .fini = end, .timeout = HANGS_AFTER_S);
+TestSuite(fork, .init = begin, .fini = end, .timeout = HANGS_AFTER_S);
+TestSuite(one_owner, .init = begin, .fini = end, .timeout = HANGS_AFTER_S);
+TestSuite(modes, .init = begin, .fini = end, .timeout = HANGS_AFTER_S);
+TestSuite(threads, .init = begin, .fini = end, .timeout = HANGS_AFTER_S);
+TestSuite(cancellation, .init = begin, .fini = end, .timeout = HANGS_AFTER_S);
+TestSuite(signals, .init = begin, .fini = end, .timeout = HANGS_AFTER_S);
 
 static coupon_engine *open_sync(const char *path) {
   struct coupon_options options = help_options(COUPON_SYNC);

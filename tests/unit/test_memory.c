@@ -15,9 +15,12 @@ static struct help_allocator allocator;
 
 static void end(void) { cr_assert_not(help_leaks()); }
 
-TestSuite(memory_limit, .fini = end);
-TestSuite(allocator, .fini = end);
-TestSuite(refused_users, .fini = end);
+/* So that a test that hangs is named; none takes a tenth of it. */
+#define HANGS_AFTER_S 60
+
+TestSuite(memory_limit, .fini = end, .timeout = HANGS_AFTER_S);
+TestSuite(allocator, .fini = end, .timeout = HANGS_AFTER_S);
+TestSuite(refused_users, .fini = end, .timeout = HANGS_AFTER_S);
 
 static struct coupon_options options_with_allocator(int32_t durability) {
   struct coupon_options options = help_options(durability);

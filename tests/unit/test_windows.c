@@ -64,11 +64,14 @@ static void restart_as_if_killed(void) {
   open_on(copy);
 }
 
-TestSuite(window, .init = begin_in_memory, .fini = end_in_memory);
-TestSuite(decision_time, .init = begin_in_memory, .fini = end_in_memory);
-TestSuite(state, .init = begin_in_memory, .fini = end_in_memory);
-TestSuite(restart, .init = begin_on_disk, .fini = end_on_disk);
-TestSuite(system_clock);
+/* So that a test that hangs is named; none takes a tenth of it. */
+#define HANGS_AFTER_S 60
+
+TestSuite(window, .init = begin_in_memory, .fini = end_in_memory, .timeout = HANGS_AFTER_S);
+TestSuite(decision_time, .init = begin_in_memory, .fini = end_in_memory, .timeout = HANGS_AFTER_S);
+TestSuite(state, .init = begin_in_memory, .fini = end_in_memory, .timeout = HANGS_AFTER_S);
+TestSuite(restart, .init = begin_on_disk, .fini = end_on_disk, .timeout = HANGS_AFTER_S);
+TestSuite(system_clock, .timeout = HANGS_AFTER_S);
 
 static void create_window(uint64_t id, uint64_t stock, uint64_t opens_at_ns, uint64_t closes_at_ns) {
   struct coupon_campaign_spec spec = help_spec(id, stock);
