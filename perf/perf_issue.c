@@ -3,9 +3,11 @@
  * How fast are tickets issued, and what is the ceiling? perf_issue [--users N] [--threads N] [--dir DIRECTORY]
  *
  * One row each, in one run: a shared counter that every call must move (the ceiling of any shared order),
- * coupon_try_issue() in memory, and, with --dir, coupon_try_issue() with a log until everything is final. Each
- * ticket is checked: as many as users, numbered 1 … N. The status is 1 if a check fails; no time is judged.
+ * coupon_try_issue() in memory, and with --dir, coupon_try_issue() with a log until everything is final; then the
+ * rate at which the disk takes one write and sync after the other, and coupon_issue() beside it. Each ticket is
+ * checked: as many as users, numbered 1 … N. The status is 1 if a check fails; no time is judged.
  */
+#include <fcntl.h>
 #include <inttypes.h>
 #include <pthread.h>
 #include <sched.h>
@@ -24,12 +26,16 @@
 /* One call in so many is timed: the clock costs about as much as the call. */
 #define SAMPLE_EVERY 64
 
+/* At most so many syncs one after the other: each takes a tenth of a millisecond, or several. */
+#define SYNCS_MAX 2000
+
 /* Turns of the counter's row for each user. */
 #define COUNTER_TURNS 20
 
 struct worker {
   pthread_t thread;
   coupon_engine *engine; /* NULL: only move the counter */
+  bool waits;            /* for each answer to be final */
   uint64_t first_user, users;
   uint64_t issued, other;
   uint32_t *samples_ns;
@@ -50,7 +56,7 @@ static uint64_t user_at(uint64_t i) { return i * UINT64_C(0x9e3779b97f4a7c15); }
 
 static void ask(struct worker *worker, uint64_t user) {
   struct coupon_ticket ticket = COUPON_TICKET_INIT;
-  coupon_status status = coupon_try_issue(worker->engine, 1, user, &ticket);
+  coupon_status status = worker->waits ? COUPON_E_BUSY : coupon_try_issue(worker->engine, 1, user, &ticket);
   while (status == COUPON_E_BUSY) status = coupon_issue(worker->engine, 1, user, COUPON_FOREVER, &ticket);
   if (status == COUPON_ISSUED)
     worker->issued++;
@@ -103,7 +109,7 @@ static bool all_final(coupon_engine *engine) {
 }
 
 /* Runs the threads and prints a row; `ceiling` is the counter's rate, or 0 for the counter's own row. */
-static bool run_row(const char *name, coupon_engine *engine, uint64_t users, int threads, double *rate,
+static bool run_row(const char *name, coupon_engine *engine, bool waits, uint64_t users, int threads, double *rate,
                     double ceiling) {
   static struct worker workers[THREADS_MAX];
   uint32_t *samples = calloc(users / SAMPLE_EVERY + THREADS_MAX * 2, sizeof *samples);
@@ -114,7 +120,8 @@ static bool run_row(const char *name, coupon_engine *engine, uint64_t users, int
   uint64_t begin = now_ns();
   for (int i = 0; i < threads; i++) {
     uint64_t share = users / (uint64_t)threads + ((uint64_t)i < users % (uint64_t)threads);
-    workers[i] = (struct worker){.engine = engine, .first_user = next, .users = share, .samples_ns = at};
+    workers[i] =
+        (struct worker){.engine = engine, .waits = waits, .first_user = next, .users = share, .samples_ns = at};
     next += share;
     at += share / SAMPLE_EVERY + 1;
     if (pthread_create(&workers[i].thread, NULL, work, &workers[i]) != 0) abort();
@@ -155,12 +162,46 @@ static coupon_engine *open_engine(const char *directory, uint64_t users) {
   return NULL;
 }
 
-static bool run_engine_row(const char *name, const char *directory, uint64_t users, int threads, double ceiling) {
+static bool run_engine_row(const char *name, const char *directory, bool waits, uint64_t users, int threads,
+                           double ceiling) {
   coupon_engine *engine = open_engine(directory, users);
   if (engine == NULL) return false;
   double rate;
-  bool good = run_row(name, engine, users, threads, &rate, ceiling);
+  bool good = run_row(name, engine, waits, users, threads, &rate, ceiling);
   return coupon_destroy(engine) == COUPON_OK && good;
+}
+
+/* How often a disk takes a block and says that it is durable, one at a time, in a file of zeros beside the log. */
+static bool run_sync_row(const char *path, uint64_t times, double *rate) {
+  static unsigned char zeros[512 * 1024], block[512];
+  int file = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+  if (file < 0) return false;
+  bool good = write(file, zeros, sizeof zeros) == (ssize_t)sizeof zeros && fdatasync(file) == 0;
+  uint64_t begin = now_ns();
+  for (uint64_t i = 0; i < times && good; i++) {
+    block[0] = (unsigned char)(i + 1);
+    off_t at = (off_t)(i % (sizeof zeros / sizeof block) * sizeof block);
+    good = pwrite(file, block, sizeof block, at) == (ssize_t)sizeof block && fdatasync(file) == 0;
+  }
+  *rate = (double)times / ((double)(now_ns() - begin) / 1e9);
+  (void)close(file);
+  (void)unlink(path);
+  printf("%-36s %9.4f %9.1f%%\n", "a write and a sync, one at a time", *rate / 1e6, 100.0);
+  return good;
+}
+
+static bool run_disk_rows(const char *directory, uint64_t users, int threads, double ceiling) {
+  char one[512], many[512], raw[512];
+  (void)snprintf(one, sizeof one, "%s.one", directory);
+  (void)snprintf(many, sizeof many, "%s.many", directory);
+  (void)snprintf(raw, sizeof raw, "%s.raw", directory);
+  bool good = run_engine_row("coupon_try_issue, until all is final", directory, false, users, threads, ceiling);
+  uint64_t waited = users < SYNCS_MAX ? users : SYNCS_MAX;
+  double syncs = 0;
+  good &= run_sync_row(raw, waited, &syncs);
+  good &= run_engine_row("coupon_issue, waiting, 1 thread", one, true, waited, 1, syncs);
+  good &= run_engine_row("coupon_issue, waiting, 64 threads", many, true, waited * 16, THREADS_MAX, syncs);
+  return good;
 }
 
 int main(int count, char **arguments) {
@@ -180,12 +221,11 @@ int main(int count, char **arguments) {
   uname(&machine);
   printf("%s %s, %ld processors, libcoupon %s, %" PRIu64 " users, %d threads\n", machine.sysname, machine.machine,
          sysconf(_SC_NPROCESSORS_ONLN), coupon_version(), users, threads);
-  printf("%-36s %9s %10s %9s %9s %9s\n", "", "M/s", "of ceiling", "p50 ns", "p99 ns", "p99.9 ns");
+  printf("%-36s %9s %10s %9s %9s %9s\n", "", "M/s", "of limit", "p50 ns", "p99 ns", "p99.9 ns");
   double ceiling;
   /* More turns: the counter is so much faster that starting the threads would count. */
-  bool good = run_row("a shared counter", NULL, users * COUNTER_TURNS, threads, &ceiling, 0);
-  good &= run_engine_row("coupon_try_issue, in memory", NULL, users, threads, ceiling);
-  if (directory != NULL)
-    good &= run_engine_row("coupon_try_issue, until all is final", directory, users, threads, ceiling);
+  bool good = run_row("a shared counter", NULL, false, users * COUNTER_TURNS, threads, &ceiling, 0);
+  good &= run_engine_row("coupon_try_issue, in memory", NULL, false, users, threads, ceiling);
+  if (directory != NULL) good &= run_disk_rows(directory, users, threads, ceiling);
   return good ? 0 : 1;
 }
