@@ -82,13 +82,20 @@ static void doze(void) {
   (void)nanosleep(&while_ns, NULL);
 }
 
-bool help_until(bool (*is_so)(void *context), void *context) {
-  const int64_t end = cpn_deadline_after(PATIENCE_S * INT64_C(1000000000));
+static bool ask_until(int64_t end, bool (*is_so)(void *context), void *context) {
   while (!is_so(context)) {
     if (cpn_monotonic_ns() >= end) return false;
     doze();
   }
   return true;
+}
+
+bool help_until(bool (*is_so)(void *context), void *context) {
+  return ask_until(cpn_deadline_after(PATIENCE_S * INT64_C(1000000000)), is_so, context);
+}
+
+bool help_soon(bool (*is_so)(void *context), void *context) {
+  return ask_until(cpn_deadline_after(INT64_C(50000000)), is_so, context);
 }
 
 uint64_t help_seed(void) {

@@ -36,6 +36,8 @@ void help_forget_frames(void *unused);
 
 /* Asks until it is so. False: it was not within half a minute, which no machine needs. */
 bool help_until(bool (*is_so)(void *context), void *context);
+/* The same for a twentieth of a second: for what must not happen, and so cannot be waited for. */
+bool help_soon(bool (*is_so)(void *context), void *context);
 
 /* Prints the seed: COUPON_TEST_SEED, or a constant. */
 uint64_t help_seed(void);

@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -82,6 +83,15 @@ static void expect_sound(coupon_engine *engine, uint64_t campaign) {
   uint64_t count;
   const char *wrong = help_audit(engine, campaign, &count);
   cr_expect_null(wrong, "%s", wrong);
+}
+
+/* In `data`: campaign 1 and the tickets of users 0 to 4. */
+static void make_directory_with_tickets(void) {
+  struct coupon_options options = help_options(COUPON_SYNC);
+  coupon_engine *engine = help_open(data, &options);
+  help_create(engine, 1, 100);
+  for (uint64_t user = 0; user < 5; user++) (void)ask(engine, 1, user, COUPON_FOREVER, COUPON_ISSUED);
+  help_close(engine);
 }
 
 /* --- decided and final --------------------------------------------------------------------------- */
@@ -422,6 +432,21 @@ Test(telling, the_eventfd_becomes_readable_each_time_the_durable_position_rises)
   cr_expect(is_signalled(fd, 0), "closing tells");
   cr_expect_eq(coupon_destroy(engine), COUPON_OK);
   cr_expect_eq(fcntl(fd, F_GETFD), -1, "it belonged to the engine");
+}
+
+Test(telling, the_eventfd_becomes_readable_at_closing_though_nothing_is_written) {
+  make_directory_with_tickets();
+  struct coupon_options in_memory = help_options(COUPON_NONE), reading = help_options(COUPON_SYNC);
+  reading.read_only = 1;
+  coupon_engine *engines[2] = {help_open(NULL, &in_memory), help_open(data, &reading)};
+  for (int i = 0; i < 2; i++) {
+    int fd = -1;
+    cr_assert_eq(coupon_eventfd(engines[i], &fd), COUPON_OK);
+    cr_expect_not(is_signalled(fd, 0));
+    cr_expect_eq(coupon_close(engines[i]), COUPON_OK);
+    cr_expect(is_signalled(fd, 0));
+    cr_expect_eq(coupon_destroy(engines[i]), COUPON_OK);
+  }
 }
 
 Test(telling, an_event_loop_learns_of_every_answer_by_the_eventfd) {
@@ -888,15 +913,20 @@ static void fill_buffer_whole(coupon_engine *engine) {
 Test(full_buffer, a_request_that_does_not_wait_is_told_so_and_nothing_has_changed) {
   coupon_engine *engine = open_stepped(4096);
   create_stepped(engine, 1, 100000);
+  create_stepped(engine, 2, 10); /* which holds no memory for anybody yet */
   uint64_t count = fill_buffer(engine);
   struct coupon_stats before = help_stats(engine);
-  for (uint64_t user = 0; user < 100; user++) cr_expect_eq(help_try(engine, 1, user), COUPON_E_BUSY);
+  for (uint64_t user = 0; user < 100; user++) {
+    cr_expect_eq(help_try(engine, 1, user), COUPON_E_BUSY);
+    cr_expect_eq(help_try(engine, 2, user), COUPON_E_BUSY);
+  }
   cr_expect_eq(help_info(engine, 1).issued, count);
   cr_expect_eq(help_info(engine, 1).remaining, 100000 - count);
   struct coupon_ticket ticket = COUPON_TICKET_INIT;
   cr_expect_eq(coupon_lookup(engine, 1, 5, &ticket, NULL), COUPON_NOT_FOUND);
   struct coupon_stats after = help_stats(engine);
-  cr_expect_eq(memcmp(&before, &after, offsetof(struct coupon_stats, time_ns)), 0);
+  cr_expect_eq(memcmp(&before, &after, offsetof(struct coupon_stats, time_ns)), 0, "some figure has changed");
+  cr_expect_eq(help_info(engine, 2).remaining, 10);
   step(engine);
   for (uint64_t user = 0; user < 100; user++) cr_expect_eq(help_try(engine, 1, user), COUPON_ISSUED);
   step(engine);
@@ -1041,12 +1071,21 @@ Test(full_buffer, requests_that_wait_for_room_are_woken_by_a_failure) {
 struct closer {
   coupon_engine *engine;
   coupon_status status;
+  _Atomic bool returned;
 };
 
 static void *close_engine(void *argument) {
   struct closer *closer = argument;
   closer->status = coupon_close(closer->engine);
+  closer->returned = true;
   return NULL;
+}
+
+static bool has_closed(void *context) { return ((struct closer *)context)->returned; }
+
+static bool is_closing(void *context) {
+  uint64_t lsn;
+  return coupon_durable_lsn(context, &lsn) == COUPON_E_CLOSED;
 }
 
 Test(closing, those_who_wait_for_finality_get_it_and_those_who_wait_for_room_are_told_closed) {
@@ -1056,7 +1095,7 @@ Test(closing, those_who_wait_for_finality_get_it_and_those_who_wait_for_room_are
   uint64_t count = hold_and_fill(engine, &first, &first_thread);
   start_waiters(waiters, threads, WAITERS, engine, 10);
   cr_assert(help_until(are_in, &(struct crowd){engine, WAITERS + 1}));
-  struct closer closer = {engine, COUPON_E_INVAL};
+  struct closer closer = {.engine = engine, .status = COUPON_E_INVAL};
   cr_assert_eq(pthread_create(&closer_thread, NULL, close_engine, &closer), 0);
   for (int i = 0; i < WAITERS; i++) { /* while the disk is still held */
     cr_assert_eq(pthread_join(threads[i], NULL), 0);
@@ -1074,6 +1113,45 @@ Test(closing, those_who_wait_for_finality_get_it_and_those_who_wait_for_room_are
   cr_expect_eq(help_info(engine, 1).issued, count + 1, "closing writes what is left");
   expect_sound(engine, 1);
   help_close(engine);
+}
+
+static int handler_says[2], handler_hears[2]; /* pipes */
+
+/* Keeps the thread it interrupts inside the call that it is in. */
+static void stay_a_while(int number) {
+  (void)number;
+  char byte = 1;
+  if (write(handler_says[1], &byte, 1) == 1 && read(handler_hears[0], &byte, 1) == 1) return;
+  abort();
+}
+
+Test(closing, waits_for_a_call_that_is_slow_to_leave) {
+  struct sigaction action = {.sa_handler = stay_a_while};
+  cr_assert(sigaction(SIGUSR1, &action, NULL) == 0 && pipe2(handler_says, O_CLOEXEC) == 0 &&
+            pipe2(handler_hears, O_CLOEXEC) == 0);
+  struct coupon_options options = help_options(COUPON_SYNC);
+  coupon_engine *engine = help_open_env(&env, data, &options);
+  help_create(engine, 1, 10);
+  struct waiter waiter;
+  struct closer closer = {.engine = engine, .status = COUPON_E_INVAL};
+  pthread_t waiting, closing;
+  char byte;
+  help_disk_hold(&disk);
+  start_waiters(&waiter, &waiting, 1, engine, 5);
+  help_disk_wait_held(&disk);
+  cr_assert_eq(pthread_kill(waiting, SIGUSR1), 0);
+  cr_assert_eq(read(handler_says[0], &byte, 1), 1);
+  help_disk_release(&disk); /* its ticket becomes final, but the thread cannot see that yet */
+  cr_assert_eq(pthread_create(&closing, NULL, close_engine, &closer), 0);
+  cr_assert(help_until(is_closing, engine));
+  cr_expect_not(help_soon(has_closed, &closer), "a call is still in progress");
+  cr_assert_eq(write(handler_hears[1], &byte, 1), 1);
+  cr_assert_eq(pthread_join(waiting, NULL), 0);
+  cr_assert_eq(pthread_join(closing, NULL), 0);
+  cr_expect_eq(waiter.status, COUPON_ISSUED);
+  cr_expect_eq(waiter.ticket.flags, COUPON_TICKET_FINAL);
+  cr_expect_eq(closer.status, COUPON_OK);
+  cr_expect_eq(coupon_destroy(engine), COUPON_OK);
 }
 
 Test(closing, what_nobody_waited_for_is_written_and_synced) {
@@ -1119,6 +1197,7 @@ Test(closing, calls_in_progress_end_and_what_they_acknowledged_is_there) {
     }
     while (!go_on) (void)sched_yield();
     cr_expect_eq(coupon_close(engine), COUPON_OK);
+    cr_expect_eq(atomic_load(&engine->visitors), 0, "closing has not waited for a call in progress");
     for (int i = 0; i < 4; i++) {
       cr_assert_eq(pthread_join(threads[i], NULL), 0);
       cr_expect_eq(waiters[i].status, COUPON_E_CLOSED, "%s", coupon_status_name(waiters[i].status));
@@ -1326,14 +1405,6 @@ static void scribble(const char *directory, const char *name, off_t offset, int 
 }
 
 #define FIRST_SEGMENT "0000000000000001.log"
-
-static void make_directory_with_tickets(void) {
-  struct coupon_options options = help_options(COUPON_SYNC);
-  coupon_engine *engine = help_open(data, &options);
-  help_create(engine, 1, 100);
-  for (uint64_t user = 0; user < 5; user++) (void)ask(engine, 1, user, COUPON_FOREVER, COUPON_ISSUED);
-  help_close(engine);
-}
 
 Test(reopening, what_a_crash_left_unfinished_is_cut_and_reported_once) {
   make_directory_with_tickets();

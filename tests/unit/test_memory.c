@@ -214,6 +214,45 @@ Test(allocator, holds_what_the_figures_say) {
   expect_nothing_held();
 }
 
+#define GROWERS 4
+#define GROWN 300
+
+static pthread_barrier_t grow_barrier;
+
+struct grower {
+  coupon_engine *engine;
+  uint64_t user, issued;
+};
+
+static void *grow(void *argument) {
+  struct grower *grower = argument;
+  for (uint64_t id = 0; id < GROWN; id++) {
+    (void)pthread_barrier_wait(&grow_barrier);
+    grower->issued += help_ask(grower->engine, id, grower->user) == COUPON_ISSUED;
+  }
+  return NULL;
+}
+
+Test(allocator, gets_back_what_threads_that_needed_the_same_at_once_did_not_use) {
+  struct coupon_options options = options_with_allocator(COUPON_NONE);
+  struct grower growers[GROWERS];
+  pthread_t threads[GROWERS];
+  coupon_engine *engine = help_open(NULL, &options);
+  for (uint64_t id = 0; id < GROWN; id++) help_create(engine, id, GROWERS);
+  cr_assert_eq(pthread_barrier_init(&grow_barrier, NULL, GROWERS), 0);
+  for (uint64_t i = 0; i < GROWERS; i++) { /* the first users of each campaign, at the same moment */
+    growers[i] = (struct grower){.engine = engine, .user = i};
+    cr_assert_eq(pthread_create(&threads[i], NULL, grow, &growers[i]), 0);
+  }
+  for (int i = 0; i < GROWERS; i++) {
+    cr_assert_eq(pthread_join(threads[i], NULL), 0);
+    cr_expect_eq(growers[i].issued, GROWN);
+  }
+  cr_expect_eq(help_stats(engine).memory_bytes, (uint64_t)allocator.live_bytes);
+  help_close(engine);
+  expect_nothing_held();
+}
+
 static _Atomic uint64_t calls_by_commit_thread;
 
 static void note_thread(void) {
@@ -313,6 +352,7 @@ static bool run_out(coupon_engine *engine) {
       cr_expect_eq(issued[id], 0);
   }
   cr_expect(found == SCRIPT_CAMPAIGNS || !enough);
+  cr_expect_eq(help_stats(engine).memory_bytes, (uint64_t)allocator.live_bytes, "what was refused is counted as held");
   allocator.fail_at = 0;
   cr_expect(create_all(engine));
   cr_expect(ask_in_all(engine, issued));
