@@ -16,7 +16,10 @@
 #define CAMPAIGN 1
 
 /* What the durable callback was told last. */
-static _Atomic uint64_t told_lsn, told_times;
+static _Atomic uint64_t told_lsn;
+
+/* Of the callback, of which there is one at a time. */
+static struct race_random commit_random;
 
 static void durable(void *context, uint64_t durable_lsn, coupon_status fault) {
   (void)context;
@@ -24,7 +27,8 @@ static void durable(void *context, uint64_t durable_lsn, coupon_status fault) {
   RACE_CHECK(durable_lsn > atomic_load(&told_lsn), "told %" PRIu64 " after %" PRIu64, durable_lsn,
              atomic_load(&told_lsn));
   atomic_store(&told_lsn, durable_lsn);
-  atomic_fetch_add(&told_times, 1);
+  /* Who was told asks again meanwhile, and publishes just as the commit stage goes to sleep. */
+  race_dally(race_next(&commit_random) & ((UINT64_C(1) << (4 + race_below(&commit_random, 11))) - 1));
 }
 
 /* How a caller learns that its ticket is final. */
@@ -73,7 +77,7 @@ static void call_on(void *context, uint32_t thread) {
   race_meet(&wake->barrier, &meetings);
   race_dawdle(race_stream(thread + 10), 16);
   for (uint64_t i = 0; i < wake->calls; i++) {
-    if (race_below(&random, 2) == 0) race_dally(race_below(&random, 2000)); /* so that sleep comes near */
+    if (race_below(&random, 2) == 0) race_dally(race_below(&random, 500));
     call(wake, i * 8 + thread);
   }
   race_dawdle(random, 0);
@@ -92,6 +96,7 @@ static void run(const char *name, int32_t durability, enum way way, uint32_t cal
   options.log_buffer_bytes = log_buffer_bytes;
   options.callbacks.durable = durable;
   atomic_store(&told_lsn, 0);
+  commit_random = race_stream(100);
   wake.engine = race_open_with(on_disk ? path : NULL, &options, &report);
   race_campaign(wake.engine, CAMPAIGN, calls * callers, 1, 0, 0);
   race_barrier_init(&wake.barrier, callers);
