@@ -17,8 +17,6 @@
 #define CPN_UNLIKELY(x) __builtin_expect(!!(x), 0)
 #define CPN_MUST_CHECK __attribute__((warn_unused_result))
 
-#define CPN_CONTAINER_OF(pointer, type, member) ((type *)(void *)((char *)(pointer)-offsetof(type, member)))
-
 /*
  * An invariant of docs/DESIGN.md, by its number there. Stays on in release builds and aborts: going on
  * would oversell or spoil the log. Never about what a caller or a disk may do; those are faults.

@@ -159,10 +159,10 @@ coupon_status cpn_engine_open(const struct cpn_env *env, const char *path, const
   return COUPON_OK;
 }
 
+/* --- closing ------------------------------------------------------------------------------------- */
+
 /* Between two looks at whether the last visitor has left: long against a wake-up, short against anything a human does. */
 #define VISITORS_PAUSE_NS INT64_C(100000)
-
-/* --- closing ------------------------------------------------------------------------------------- */
 
 static void stop_thread(coupon_engine *engine) {
   if (!engine->has_thread) return;

@@ -55,29 +55,15 @@ static void fill_report(const coupon_engine *engine, const struct cpn_reader *re
 
 /* --- creating ------------------------------------------------------------------------------------ */
 
-struct leftovers {
-  char names[8][CPN_IO_NAME_MAX];
-  size_t count;
-};
-
-static void collect_leftover(void *context, const char *name) {
-  struct leftovers *leftovers = context;
-  size_t length = strlen(name);
-  bool is_leftover = length > 4 && length < CPN_IO_NAME_MAX && strcmp(name + length - 4, ".tmp") == 0;
-  if (is_leftover && leftovers->count < 8) memcpy(leftovers->names[leftovers->count++], name, length + 1);
-}
-
-/* Files that a crash left half made. Only ours can be there: the two names are ours, others are left alone. */
+/* The two files that a crash may leave half made. By name, not by listing: whatever else lies here is not ours. */
 static coupon_status remove_leftovers(coupon_engine *engine, struct cpn_fault *fault) {
   const struct cpn_io *io = engine->env.io;
-  struct leftovers leftovers = {.count = 0};
-  int error = io->list(io->context, engine->directory, collect_leftover, &leftovers);
-  for (size_t i = 0; i < leftovers.count && error == 0; i++) {
-    const char *name = leftovers.names[i];
-    bool ours = strcmp(name, CPN_MANIFEST_TEMPORARY_NAME) == 0 || strcmp(name, CPN_SEGMENT_TEMPORARY_NAME) == 0;
-    if (ours) error = io->remove(io->context, engine->directory, name);
+  static const char *const names[] = {CPN_MANIFEST_TEMPORARY_NAME, CPN_SEGMENT_TEMPORARY_NAME};
+  for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+    int error = io->remove(io->context, engine->directory, names[i]);
+    if (error < 0 && error != -ENOENT) return cpn_fault_from_io(fault, error, names[i], "cannot tidy the directory");
   }
-  return error < 0 ? cpn_fault_from_io(fault, error, "", "cannot tidy the directory") : COUPON_OK;
+  return COUPON_OK;
 }
 
 static int write_manifest(coupon_engine *engine, const struct cpn_manifest *manifest) {

@@ -385,6 +385,30 @@ Test(misplaced, what_was_cut_stays_away) {
   simdisk_destroy(before);
 }
 
+/* What a crash left half made is in nobody's way, however many files of others lie beside it. */
+Test(leftovers, are_removed_among_any_number_of_foreign_files) {
+  static struct world world;
+  uint64_t last_frame, size;
+  struct simdisk *before = small_directory(&world, true, &last_frame), *disk = simdisk_copy(before);
+  for (char i = 'a'; i < 'a' + 12; i++) simdisk_duplicate(disk, "owner", (char[]){i, '.', 't', 'm', 'p', 0});
+  simdisk_duplicate(disk, FIRST, CPN_SEGMENT_TEMPORARY_NAME);
+  simdisk_duplicate(disk, "manifest", CPN_MANIFEST_TEMPORARY_NAME);
+  world_init(&world, disk);
+  cr_assert_eq(world_open(&world), COUPON_OK);
+  (void)world_create(&world, 2, 100, 1);
+  for (uint64_t user = 0; user < 12; user++) { /* into a second segment, which is made under the temporary name */
+    cr_assert_eq(world_issue(&world, 2, user), COUPON_ISSUED);
+    cr_assert(world_settle(&world));
+  }
+  world_close(&world);
+  cr_assert_not_null(simdisk_bytes(disk, SECOND, &size));
+  cr_assert_null(simdisk_bytes(disk, CPN_SEGMENT_TEMPORARY_NAME, &size));
+  cr_assert_null(simdisk_bytes(disk, CPN_MANIFEST_TEMPORARY_NAME, &size));
+  cr_assert_not_null(simdisk_bytes(disk, "l.tmp", &size), "a foreign file was removed");
+  simdisk_destroy(disk);
+  simdisk_destroy(before);
+}
+
 /* --- versions ----------------------------------------------------------------------------------------------- */
 
 Test(version, newer_ones_are_refused_by_name) {
