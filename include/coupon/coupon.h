@@ -29,7 +29,7 @@
  *   concurrent request of the same user in the same campaign.
  *
  * Which faults any call on an engine may return, in this order of precedence:
- * COUPON_E_INVAL (a bad argument), COUPON_E_FORKED, COUPON_E_CLOSED, COUPON_E_FAILED. They are not
+ * COUPON_E_INVAL and COUPON_E_STOCK_RANGE (a bad argument), COUPON_E_FORKED, COUPON_E_CLOSED, COUPON_E_FAILED. They are not
  * repeated below.
  */
 #ifndef COUPON_COUPON_H
@@ -162,8 +162,9 @@ struct coupon_callbacks {
    *  thread, before coupon_open() returns, once per segment. */
   void (*progress)(void *context, uint64_t done, uint64_t total);
   /** Everything up to `durable_lsn` is final; or the engine stopped with `fault` (else COUPON_OK).
-   *  The commit thread (with COUPON_NONE: any caller's), once per group commit. Keep it short:
-   *  the next commit waits for it. */
+   *  The commit thread, and for the first and last record of a life the thread that opens or closes
+   *  (with COUPON_NONE: any caller's), once per group commit. Keep it short: the next commit waits
+   *  for it. */
   void (*durable)(void *context, uint64_t durable_lsn, coupon_status fault);
   void *context;
 };
@@ -210,11 +211,12 @@ struct coupon_report {
  * Opens an engine on `directory`, creating it (mode 0700) if it does not exist, or recovering what
  * is there. With COUPON_NONE `directory` must be NULL.
  *
- * Blocks while it reads the whole log, and syncs: when it returns, everything it recovered is durable. `options` may be NULL for the defaults. `report` may be NULL.
+ * Blocks while it reads the whole log, and syncs: when it returns, everything it recovered is durable.
+ * `options` may be NULL for the defaults. `report` may be NULL.
  * On success `*engine` is the caller's, to be ended by coupon_close() and coupon_destroy(); on
  * failure it is NULL.
  *
- * @return COUPON_OK; COUPON_E_INVAL, COUPON_E_ACCESS, COUPON_E_LOCKED, COUPON_E_CORRUPT (with file and
+ * @return COUPON_OK; COUPON_E_INVAL, COUPON_E_ACCESS, COUPON_E_LOCKED, COUPON_E_LOG_FULL, COUPON_E_CORRUPT (with file and
  * offset in the report), COUPON_E_VERSION, COUPON_E_IO, COUPON_E_NO_SPACE, COUPON_E_NOMEM, COUPON_E_THREAD.
  * @since 0.1.0
  */
@@ -226,8 +228,11 @@ COUPON_API COUPON_MUST_CHECK coupon_status coupon_open(const char *directory, co
  * COUPON_E_CLOSED), writes and syncs what is left, and gives up the directory. Blocks until all of
  * that is done. Later calls answer COUPON_E_CLOSED, this one too.
  *
- * @return COUPON_OK, or the fault (COUPON_E_FAILED) that kept some answers from becoming final; the
- * engine is closed in either case. COUPON_E_IN_CALLBACK: nothing was done.
+ * Also waits for a grace period, so for every call in progress: milliseconds where one lost its processor.
+ *
+ * @return COUPON_OK, or COUPON_E_FAILED: the engine has stopped at a fault, now or earlier, and only the next
+ * opening tells what became of answers that were not final; the engine is closed in either case.
+ * COUPON_E_IN_CALLBACK: nothing was done.
  * @since 0.1.0
  */
 COUPON_API coupon_status coupon_close(coupon_engine *engine);
@@ -308,7 +313,8 @@ struct coupon_campaign_info {
 
 /**
  * Creates a campaign, or finds that one with the same id and the same description exists, and waits
- * until that is final or the deadline passes. Any stock creates at once: memory grows with tickets.
+ * until that is final or the deadline passes. Any stock creates at once: memory grows with tickets; the
+ * first may take 16 MiB at once. May wait for other creators and for a grace period, whatever the deadline.
  *
  * @return COUPON_OK: it exists, and that is final; COUPON_NOT_FINAL: it exists, but the deadline has
  * passed before that was final; COUPON_E_EXISTS: the id has another description; COUPON_E_STOCK_RANGE;
@@ -349,7 +355,7 @@ struct coupon_ticket {
   uint64_t lsn;     /**< the answer is final when this is durable */
   uint64_t time_ns; /**< of issue, or of the refusal; times of issue never fall along the numbers */
   uint32_t flags;   /**< COUPON_TICKET_FINAL */
-  int32_t answer;   /**< what the call answered: COUPON_ISSUED, COUPON_SOLD_OUT … */
+  int32_t answer;   /**< what was decided: COUPON_ISSUED, COUPON_SOLD_OUT …; means nothing beside a fault */
 };
 
 #define COUPON_TICKET_INIT \
