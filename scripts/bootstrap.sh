@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# Installs the Debian packages that are missing: scripts/bootstrap.sh [base|ci]
+# Installs the Debian packages that are missing: scripts/bootstrap.sh [base|crowd|ci]
 #   base  what building and testing needs (the default)
-#   ci    base, and what .ci/run needs: clang and its tools, the aarch64 cross compiler, qemu
+#   crowd base, and what the demonstration over HTTP loads the service with
+#   ci    crowd, and what .ci/run needs: clang and its tools, the aarch64 cross compiler, qemu
 # If nothing is missing, nothing is asked of the network and no rights are needed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -13,6 +14,11 @@ base=(
   liburcu-dev libck-dev libxxhash-dev
   libcriterion-dev # unit tests
   jq               # the scripts read the tool's JSON
+  libh2o-evloop-dev libssl-dev libyajl-dev libcrypt-dev uthash-dev # examples/http
+)
+crowd=(
+  wrk    # saturation
+  nodejs # virtual users
 )
 ci=(
   g++ clang              # the header alone, in C11 and C++17, with both compilers
@@ -23,8 +29,9 @@ ci=(
 
 case ${1:-base} in
   base) packages=("${base[@]}") ;;
-  ci) packages=("${base[@]}" "${ci[@]}") ;;
-  *) sed -n '4,7s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+  crowd) packages=("${base[@]}" "${crowd[@]}") ;;
+  ci) packages=("${base[@]}" "${crowd[@]}" "${ci[@]}") ;;
+  *) sed -n '4,8s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
 esac
 
 missing=()
