@@ -244,6 +244,8 @@ COUPON_API coupon_status coupon_close(coupon_engine *engine);
  */
 COUPON_API coupon_status coupon_destroy(coupon_engine *engine);
 
+#define COUPON_SYNC_BUCKETS 24 /**< of coupon_stats' histogram: up to 4 seconds, and beyond */
+
 struct coupon_stats {
   size_t size;              /**< sizeof(struct coupon_stats) */
   coupon_status failure;    /**< what stopped the engine, or COUPON_OK */
@@ -262,10 +264,16 @@ struct coupon_stats {
   uint64_t life;          /**< how often the directory was opened for writing, this time included */
   uint64_t memory_bytes;  /**< held now of what max_memory_bytes limits */
   uint64_t time_ns;       /**< the last decision time */
+  uint64_t sync_time_ns;  /**< spent in syncs of log files since opening */
+  /** How long they took: element i counts those of less than 2^i microseconds that no element before it
+   *  counts; the last one counts all that took longer. */
+  uint64_t sync_counts[COUPON_SYNC_BUCKETS];
 };
 
-#define COUPON_STATS_INIT \
-  { sizeof(struct coupon_stats), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+#define COUPON_STATS_INIT                                                                 \
+  {                                                                                       \
+    sizeof(struct coupon_stats), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, { 0 } \
+  }
 
 /** Numbers for an operator. Answers on a failed engine too. Never blocks; the fields are read one by
  *  one, so they may be some calls apart. @return COUPON_OK. @since 0.1.0 */

@@ -94,6 +94,8 @@ void cpn_query_stats(coupon_engine *engine, struct coupon_stats *stats) {
   stats->reserved_lsn = cpn_buffer_tail(&engine->buffer);
   stats->commits = load_figure(&engine->commit.commits);
   stats->syncs = load_figure(&engine->log.syncs);
+  stats->sync_time_ns = load_figure(&engine->log.sync_time_ns);
+  for (unsigned i = 0; i < COUPON_SYNC_BUCKETS; i++) stats->sync_counts[i] = load_figure(&engine->log.sync_counts[i]);
   stats->bytes_written = load_figure(&engine->log.bytes_written);
   stats->voids = load_figure(&engine->voids);
   stats->segments = load_figure(&engine->log.segments);

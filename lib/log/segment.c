@@ -7,6 +7,23 @@ static void count(_Atomic uint64_t *counter, uint64_t by) {
   atomic_fetch_add_explicit(counter, by, memory_order_relaxed); /* relaxed: a figure for people */
 }
 
+/* The first bucket whose bound, 2^i microseconds, lies above. */
+static unsigned sync_bucket(uint64_t time_ns) {
+  unsigned bucket = 0;
+  while (bucket + 1 < COUPON_SYNC_BUCKETS && time_ns >= UINT64_C(1000) << bucket) bucket++;
+  return bucket;
+}
+
+static int sync_file(struct cpn_segment_log *log, int file) {
+  int64_t begin = cpn_monotonic_ns();
+  int error = log->io->sync(log->io->context, file);
+  uint64_t time_ns = (uint64_t)(cpn_monotonic_ns() - begin);
+  count(&log->syncs, 1);
+  count(&log->sync_time_ns, time_ns);
+  count(&log->sync_counts[sync_bucket(time_ns)], 1);
+  return error;
+}
+
 size_t cpn_segment_payload_max(uint64_t segment_size) {
   uint64_t room = (segment_size - CPN_BLOCK_SIZE) / CPN_BLOCK_SIZE * CPN_BLOCK_SIZE - CPN_FRAME_HEADER_SIZE;
   return (size_t)cpn_min_u64(room, CPN_FRAME_PAYLOAD_MAX);
@@ -23,9 +40,8 @@ static int write_empty(struct cpn_segment_log *log, int file, uint64_t number, u
   cpn_segment_header_encode(&header, log->identity, block);
   int error = cpn_io_write_all(log->io, file, 0, block, sizeof block);
   if (error == 0) error = cpn_io_write_zeros(log->io, file, sizeof block, log->segment_size);
-  if (error == 0) error = log->io->sync(log->io->context, file);
+  if (error == 0) error = sync_file(log, file);
   count(&log->bytes_written, log->segment_size);
-  count(&log->syncs, 1);
   return error;
 }
 
@@ -71,8 +87,7 @@ int cpn_segment_resume(struct cpn_segment_log *log, uint64_t number, uint64_t si
 int cpn_segment_sync(struct cpn_segment_log *log) {
   if (log->synced_lsn == log->written_lsn) return 0;
   /* Once: after a failed sync the pages may look clean, and a second one would say that all is well. */
-  int error = log->io->sync(log->io->context, log->file);
-  count(&log->syncs, 1);
+  int error = sync_file(log, log->file);
   if (error < 0) return error;
   log->synced_lsn = log->written_lsn;
   return 0;

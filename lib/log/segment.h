@@ -10,6 +10,7 @@
 
 #include "base/clock.h"
 #include "base/io.h"
+#include "coupon/coupon.h"
 #include "log/commit.h"
 #include "log/format.h"
 
@@ -31,7 +32,9 @@ struct cpn_segment_log {
   uint64_t written_lsn; /* end of what is written */
   uint64_t synced_lsn;  /* end of what is synced: the proof that frames carry */
 
-  _Atomic uint64_t syncs, bytes_written, segments; /* written by the one thread, for statistics */
+  /* Written by the one thread, for statistics. */
+  _Atomic uint64_t syncs, bytes_written, segments, sync_time_ns;
+  _Atomic uint64_t sync_counts[COUPON_SYNC_BUCKETS];
 };
 
 /* Bytes of payload that fit in a frame of such a segment. */
