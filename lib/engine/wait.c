@@ -102,8 +102,11 @@ static void step_together(coupon_engine *engine) {
 
 void cpn_wait_published(coupon_engine *engine) {
   if (engine->has_thread) {
-    /* seq_cst: see cpn_buffer_publish(). */
-    if (CPN_UNLIKELY(atomic_load_explicit(&engine->idle, memory_order_seq_cst) != 0)) cpn_event_tell(&engine->work);
+    /* seq_cst: see cpn_buffer_publish(). Whoever published nothing, as those who are refused, wakes nobody; and where
+     * the next record is still missing, its writer will come by here, too. */
+    if (CPN_UNLIKELY(atomic_load_explicit(&engine->idle, memory_order_seq_cst) != 0) &&
+        cpn_buffer_ready(&engine->buffer))
+      cpn_event_tell(&engine->work);
   } else if (!engine->has_log) {
     step_together(engine);
   }
