@@ -239,6 +239,51 @@ Test(finality, closing_makes_final_what_was_still_gathering) {
   help_close(engine);
 }
 
+/* Until the commit thread has nothing more to do and has said that it sleeps. */
+static void until_idle(coupon_engine *engine) {
+  while (atomic_load(&engine->idle) == 0) (void)usleep(1000);
+}
+
+Test(finality, who_is_refused_or_holds_a_ticket_wakes_nobody) {
+  struct coupon_options options = help_options(COUPON_SYNC);
+  coupon_engine *engine = help_open_env(&env, data, &options);
+  help_create(engine, 1, 1);
+  (void)ask(engine, 1, 1, COUPON_FOREVER, COUPON_ISSUED);
+  (void)ask(engine, 1, 2, COUPON_FOREVER, COUPON_SOLD_OUT);
+  until_idle(engine);
+  uint32_t told = cpn_event_look(&engine->work);
+  for (uint64_t user = 1; user <= 100; user++)
+    (void)ask(engine, 1, user, COUPON_FOREVER, user == 1 ? COUPON_ALREADY_ISSUED : COUPON_SOLD_OUT);
+  cr_expect_eq(cpn_event_look(&engine->work), told, "the commit thread was told of something");
+  /* The test can fail: whoever publishes does tell. */
+  help_create(engine, 2, 1);
+  cr_expect_neq(cpn_event_look(&engine->work), told);
+  help_close(engine);
+}
+
+Test(finality, every_sync_is_counted_with_the_time_it_took) {
+  struct coupon_options options = help_options(COUPON_SYNC);
+  coupon_engine *engine = help_open_env(&env, data, &options);
+  help_create(engine, 1, 100);
+  help_disk_hold(&disk);
+  (void)ask(engine, 1, 1, COUPON_POLL, COUPON_ISSUED);
+  help_disk_wait_held(&disk);
+  (void)usleep(3000);
+  help_disk_release(&disk);
+  for (uint64_t user = 1; user < 5; user++)
+    (void)ask(engine, 1, user, COUPON_FOREVER, user == 1 ? COUPON_ALREADY_ISSUED : COUPON_ISSUED);
+  struct coupon_stats stats = help_stats(engine);
+  uint64_t counted = 0, long_ones = 0;
+  for (unsigned i = 0; i < COUPON_SYNC_BUCKETS; i++) {
+    counted += stats.sync_counts[i];
+    if (i >= 12) long_ones += stats.sync_counts[i]; /* of 2,048 microseconds and more */
+  }
+  cr_expect_eq(counted, stats.syncs);
+  cr_expect_geq(long_ones, 1);
+  cr_expect_geq(stats.sync_time_ns, UINT64_C(3000) * 1000);
+  help_close(engine);
+}
+
 /* --- waiting ------------------------------------------------------------------------------------- */
 
 Test(waiting, a_deadline_that_has_passed_only_looks) {
