@@ -11,9 +11,8 @@ static uint64_t now_ns(void) {
   return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_usec * 1000;
 }
 
-static void envelope(struct text *to, enum reason reason, const char *message, const struct text *data,
-                     uint64_t time_ns) {
-  const struct reason_words *words = reason_words(reason);
+/* An answer up to its message, which is the same each time. */
+static void begin_envelope(struct text *to, const struct reason_words *words) {
   text_string(to, "{\"code\":");
   text_u64(to, (uint64_t)words->status);
   text_string(to, ",\"status\":\"");
@@ -23,9 +22,27 @@ static void envelope(struct text *to, enum reason reason, const char *message, c
     text_string(to, words->word);
   }
   text_string(to, "\",\"message\":");
-  if (message == NULL) message = words->message;
-  text_json(to, message, strlen(message));
-  if (words->status != 200) {
+}
+
+static struct text beginnings[REASON_COUNT]; /* with the reasons' own messages; written before any loop runs */
+
+void answers_prepare(void) {
+  for (enum reason reason = 0; reason < REASON_COUNT; reason++) {
+    const struct reason_words *words = reason_words(reason);
+    begin_envelope(&beginnings[reason], words);
+    text_json(&beginnings[reason], words->message, strlen(words->message));
+  }
+}
+
+static void envelope(struct text *to, enum reason reason, const char *message, const struct text *data,
+                     uint64_t time_ns) {
+  if (message == NULL) {
+    text_bytes(to, beginnings[reason].bytes, beginnings[reason].length);
+  } else {
+    begin_envelope(to, reason_words(reason));
+    text_json(to, message, strlen(message));
+  }
+  if (reason_words(reason)->status != 200) {
     text_string(to, ",\"timestamp\":");
     text_time(to, time_ns);
   }

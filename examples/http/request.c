@@ -106,7 +106,7 @@ static bool admit(struct request *request, enum need need) {
   h2o_iovec_t header = {NULL, 0};
   if (at != -1) header = req->headers.entries[at].value;
   uint64_t now = loop_wall_ns(request->loop) / 1000000000;
-  enum reason reason = token_check(request->loop->signer, header.base, header.len, now, &request->claims);
+  enum reason reason = token_check(request->loop->signer, header.base, header.len, now, &req->pool, &request->claims);
   if (reason == REASON_OK && need == NEED_ADMIN && request->claims.role != ROLE_ADMIN) reason = REASON_ADMIN_REQUIRED;
   if (reason == REASON_OK) return true;
   answer(request, reason, NULL, NULL);

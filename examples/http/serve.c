@@ -168,6 +168,7 @@ static int run(struct service *service, const sigset_t *signals) {
   int fd = listen_on(&service->options);
   if (fd < 0) return EXIT_TROUBLE;
   configure_http(service);
+  answers_prepare();
   bool started = workers_start(&service->workers, service->options.signin_workers, service->options.signin_queue);
   if (started) {
     started = loops_start(service, fd);

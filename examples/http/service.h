@@ -116,6 +116,8 @@ void handle_metrics(struct request *request);       /* health.c */
 
 /* --- answers (answer.c) --------------------------------------------------------------------------- */
 
+/* Once, before any loop runs. */
+void answers_prepare(void);
 /* Sends `reason`, with the JSON in `data` unless it is NULL, which is freed. `message` may be NULL: the reason's own. */
 void answer(struct request *request, enum reason reason, const char *message, struct text *data);
 /* Names the member of the body that is meant. */

@@ -2,7 +2,6 @@
 #include "text.h"
 
 #include <h2o.h>
-#include <string.h>
 
 void text_free(struct text *text) {
   free(text->bytes);
@@ -24,8 +23,6 @@ static char *room(struct text *text, size_t length) {
 void text_bytes(struct text *text, const char *bytes, size_t length) {
   if (length > 0) memcpy(room(text, length), bytes, length);
 }
-
-void text_string(struct text *text, const char *string) { text_bytes(text, string, strlen(string)); }
 
 void text_u64(struct text *text, uint64_t number) {
   char digits[20];

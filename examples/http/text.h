@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 struct text {
   char *bytes; /* not ended by a zero */
@@ -24,7 +25,7 @@ bool time_parse(const char *bytes, size_t length, uint64_t *time_ns);
 
 void text_free(struct text *text);
 void text_bytes(struct text *text, const char *bytes, size_t length);
-void text_string(struct text *text, const char *string);
+static inline void text_string(struct text *text, const char *string) { text_bytes(text, string, strlen(string)); }
 void text_u64(struct text *text, uint64_t number);
 void text_i64(struct text *text, int64_t number);
 /* With its quotes. `bytes` is UTF-8. */

@@ -7,6 +7,7 @@
 #ifndef EXAMPLE_TOKEN_H
 #define EXAMPLE_TOKEN_H
 
+#include <h2o.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -38,8 +39,9 @@ void signer_destroy(struct signer *signer);
 /* Appends a token that is good from `now` to `now + seconds`, both in seconds since 1970. */
 void token_make(struct signer *signer, const struct claims *claims, uint64_t now, uint64_t seconds, struct text *to);
 
-/* The value of an Authorization header. REASON_OK, or why not. */
-enum reason token_check(struct signer *signer, const char *header, size_t length, uint64_t now, struct claims *claims);
+/* The value of an Authorization header. REASON_OK, or why not. What it decodes goes to `pool`. */
+enum reason token_check(struct signer *signer, const char *header, size_t length, uint64_t now, h2o_mem_pool_t *pool,
+                        struct claims *claims);
 
 /* From the variable COUPON_HTTP_SECRET, or else the file. False after a message on standard error. */
 bool secret_read(struct secret *secret, const char *file);
