@@ -19,6 +19,7 @@ base=(
 crowd=(
   wrk    # saturation
   nodejs # virtual users
+  curl   # the README's example
 )
 ci=(
   g++ clang              # the header alone, in C11 and C++17, with both compilers
