@@ -32,7 +32,7 @@ awk '/^```sh$/ { inside = 1; block = ""; next }
   inside { block = block $0 "\n" }' README.md >"$work/pasted"
 [ -s "$work/pasted" ] || { echo "the README has no such block: this check is broken" >&2; exit 1; }
 port=$(free_port)
-sed -e "s|shop-http|$work/shop|g" -e "s|8080|$port|g" "$work/pasted" >"$work/commands"
+sed -e "s#build/shop#$work/shop#g" -e "s|8080|$port|g" "$work/pasted" >"$work/commands"
 
 # As if typed: going on after a failure.
 setsid bash "$work/commands" >"$work/said" 2>"$work/errors" &
