@@ -82,7 +82,7 @@ static void send_all(struct request *request, enum reason reason, const char *co
   count(request->loop, reason);
   connection_enter(request->connection, PHASE_SENDING);
   h2o_start_response(req, &generator);
-  h2o_send(req, &body, 1, H2O_SEND_STATE_FINAL);
+  h2o_send(req, &body, request_is_head(req) ? 0 : 1, H2O_SEND_STATE_FINAL);
 }
 
 /* Into the request's pool: libh2o may go on sending when this has returned. */
@@ -168,7 +168,7 @@ static void send_rewritten(h2o_ostream_t *stream, h2o_req_t *req, h2o_iovec_t *t
                            h2o_send_state_t state) {
   (void)theirs, (void)count_of_theirs, (void)state; /* all of it in one piece */
   struct rewriting *rewriting = (struct rewriting *)stream;
-  h2o_ostream_send_next(&rewriting->super, req, &rewriting->body, 1, H2O_SEND_STATE_FINAL);
+  h2o_ostream_send_next(&rewriting->super, req, &rewriting->body, request_is_head(req) ? 0 : 1, H2O_SEND_STATE_FINAL);
 }
 
 static enum reason reason_of_their_status(int status) {

@@ -28,6 +28,13 @@ static bool is(h2o_iovec_t bytes, const char *string) {
   return bytes.len == strlen(string) && memcmp(bytes.base, string, bytes.len) == 0;
 }
 
+bool request_is_head(const h2o_req_t *req) { return is(req->input.method, "HEAD"); }
+
+/* HEAD is GET whose body is not sent. */
+static bool has_method(const struct request *request, const char *method) {
+  return is(request->req->method, method) || (strcmp(method, "GET") == 0 && request_is_head(request->req));
+}
+
 /* The request is over: its answer has gone out, or its client has. Both on the loop's thread. */
 static void dispose(void *memory) {
   struct request *request = memory;
@@ -78,7 +85,7 @@ static void answer_method(struct request *request, h2o_iovec_t path) {
   for (size_t i = 0; i < ROUTES; i++) {
     if (!is(path, routes[i].path)) continue;
     if (allow[0] != '\0') (void)strcat(allow, ", ");
-    (void)strcat(allow, routes[i].method);
+    (void)strcat(allow, strcmp(routes[i].method, "GET") == 0 ? "GET, HEAD" : routes[i].method);
   }
   h2o_add_header_by_str(&req->pool, &req->res.headers, H2O_STRLIT("allow"), 0, NULL, allow, strlen(allow));
   answer(request, REASON_METHOD_NOT_ALLOWED, NULL, NULL);
@@ -89,7 +96,7 @@ static const struct route *find_route(struct request *request) {
   bool path_exists = false;
   for (size_t i = 0; i < ROUTES; i++) {
     if (!is(req->path_normalized, routes[i].path)) continue;
-    if (is(req->method, routes[i].method)) return &routes[i];
+    if (has_method(request, routes[i].method)) return &routes[i];
     path_exists = true;
   }
   if (path_exists)

@@ -98,6 +98,8 @@ struct request {
   struct request **job_reference;
 };
 
+/* Whether only the headers of the answer are wanted, which libh2o does not look at. */
+bool request_is_head(const h2o_req_t *req);
 int request_begin(h2o_handler_t *handler, h2o_req_t *req);
 /* The body as an object; false after an answer. `members` are read into the request's pool. */
 bool request_body(struct request *request, struct json_member *members, size_t count);
