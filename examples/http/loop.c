@@ -70,8 +70,7 @@ static bool drained(struct loop *loop) {
   return for_ms > options->drain_timeout_ms + options->final_timeout_ms + 1000 && loop->jobs_out == 0;
 }
 
-static void *run(void *argument) {
-  struct loop *loop = argument;
+static void serve_until_drained(struct loop *loop) {
   struct service *service = loop->service;
   bool delivered = false;
   for (;;) {
@@ -86,46 +85,60 @@ static void *run(void *argument) {
     /* relaxed: a flag that is looked at again. */
     bool draining = atomic_load_explicit(&service->draining, memory_order_relaxed) != 0;
     if (draining && loop->drain_ms == 0) begin_to_drain(loop);
-    if (loop->drain_ms != 0 && drained(loop)) return NULL;
+    if (loop->drain_ms != 0 && drained(loop)) return;
   }
 }
 
-static bool init(struct loop *loop, struct service *service, int fd) {
-  loop->service = service;
+/* On the loop's own thread: libh2o takes the buffers of a socket from a pool of the thread that made it. */
+static bool init(struct loop *loop) {
+  struct service *service = loop->service;
   h2o_linklist_init_anchor(&loop->connections);
   h2o_context_init(&loop->context, h2o_evloop_create(), &service->http);
   h2o_multithread_register_receiver(loop->context.queue, &loop->woken, on_woken);
   h2o_multithread_register_receiver(loop->context.queue, &loop->jobs, on_jobs);
   loop->accept = (h2o_accept_ctx_t){.ctx = &loop->context, .hosts = service->http.hosts};
   loop->signer = signer_create(&service->secret);
-  int own = fcntl(fd, F_DUPFD_CLOEXEC, 0);
-  if (own < 0) return false;
-  loop->listener = h2o_evloop_socket_create(loop->context.loop, own, H2O_SOCKET_FLAG_DONT_READ);
+  int fd = fcntl(service->listener, F_DUPFD_CLOEXEC, 0);
+  if (fd < 0) return false;
+  loop->listener = h2o_evloop_socket_create(loop->context.loop, fd, H2O_SOCKET_FLAG_DONT_READ);
   loop->listener->data = loop;
   h2o_socket_read_start(loop->listener, on_accept);
   return true;
 }
 
-bool loops_start(struct service *service, int fd) {
-  size_t count = service->options.threads;
-  for (size_t i = 0; i < count; i++) {
+static void fini(struct loop *loop) {
+  for (size_t i = 0; i < loop->lingering_count; i++) (void)close(loop->lingering[i].fd);
+  signer_destroy(loop->signer);
+  free(loop->waiting.entries);
+}
+
+static void *run(void *argument) {
+  struct loop *loop = argument;
+  loop->listens = init(loop);
+  bool listens = loop->listens;
+  (void)sem_post(&loop->service->loops_ready);
+  if (listens) serve_until_drained(loop);
+  fini(loop);
+  return NULL;
+}
+
+bool loops_start(struct service *service) {
+  bool all = true;
+  for (size_t i = 0; i < service->loop_count; i++) {
     struct loop *loop = &service->loops[i];
-    if (!init(loop, service, fd) || pthread_create(&loop->thread, NULL, run, loop) != 0) {
-      fprintf(stderr, "coupon-http: no thread or descriptor to be had\n");
-      return false;
+    loop->service = service;
+    loop->started = pthread_create(&loop->thread, NULL, run, loop) == 0;
+    /* One after the other: a loop that is waited for is either ready or has given up. */
+    while (loop->started && sem_wait(&service->loops_ready) != 0) {
     }
-    loop->started = true;
+    all = all && loop->started && loop->listens;
   }
-  return true;
+  if (!all) fprintf(stderr, "coupon-http: no thread or descriptor to be had\n");
+  return all;
 }
 
 void loops_stop(struct service *service) {
   atomic_store_explicit(&service->draining, 1, memory_order_relaxed);
-  for (size_t i = 0; i < service->options.threads; i++) {
-    struct loop *loop = &service->loops[i];
-    if (loop->started) (void)pthread_join(loop->thread, NULL);
-    for (size_t j = 0; j < loop->lingering_count; j++) (void)close(loop->lingering[j].fd);
-    if (loop->signer != NULL) signer_destroy(loop->signer);
-    free(loop->waiting.entries);
-  }
+  for (size_t i = 0; i < service->loop_count; i++)
+    if (service->loops[i].started) (void)pthread_join(service->loops[i].thread, NULL);
 }

@@ -165,21 +165,18 @@ static void wait_for_signal(const sigset_t *signals) {
 }
 
 static int run(struct service *service, const sigset_t *signals) {
-  int fd = listen_on(&service->options);
-  if (fd < 0) return EXIT_TROUBLE;
+  service->listener = listen_on(&service->options);
+  if (service->listener < 0) return EXIT_TROUBLE;
   configure_http(service);
   answers_prepare();
-  bool started = workers_start(&service->workers, service->options.signin_workers, service->options.signin_queue);
-  if (started) {
-    started = loops_start(service, fd);
-    if (started) {
-      say_ready(fd, &service->options);
-      (void)close(fd); /* the loops have descriptors of their own, and close them when they drain */
-      wait_for_signal(signals);
-    }
-    loops_stop(service);
-    workers_stop(&service->workers);
-  }
+  if (!workers_start(&service->workers, service->options.signin_workers, service->options.signin_queue))
+    return EXIT_TROUBLE;
+  bool started = loops_start(service);
+  if (started) say_ready(service->listener, &service->options);
+  (void)close(service->listener); /* the loops have descriptors of their own, and close them when they drain */
+  if (started) wait_for_signal(signals);
+  loops_stop(service);
+  workers_stop(&service->workers);
   return started ? EXIT_SUCCESS : EXIT_TROUBLE;
 }
 
@@ -189,6 +186,7 @@ int serve(const struct options *options) {
   service.loop_count = options->threads;
   service.loops = h2o_mem_alloc(options->threads * sizeof *service.loops);
   memset(service.loops, 0, options->threads * sizeof *service.loops);
+  (void)sem_init(&service.loops_ready, 0, 0);
   limiter_init(&service.per_account, options->signin_per_account);
   limiter_init(&service.per_address, options->signin_per_address);
 

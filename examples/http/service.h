@@ -13,6 +13,7 @@
 #include <coupon/coupon.h>
 #include <h2o.h>
 #include <h2o/http1.h>
+#include <semaphore.h>
 #include <stdatomic.h>
 
 #include "accounts.h"
@@ -35,8 +36,10 @@ struct service {
   struct limiter per_account, per_address;
   struct workers workers;
   h2o_globalconf_t http;
+  int listener; /* a socket, of which each loop has a descriptor of its own */
   struct loop *loops;
   size_t loop_count;
+  sem_t loops_ready; /* posted by each loop once it has begun */
 
   _Atomic int draining;         /* set once, by main; read by the loops */
   _Atomic uint64_t durable_lsn; /* written by the engine's commit thread; read by the loops */
@@ -170,7 +173,7 @@ enum { LINGERING_MAX = 256 };
 struct loop {
   struct service *service;
   pthread_t thread;
-  bool started;
+  bool started, listens;
   h2o_context_t context;
   h2o_multithread_receiver_t woken, jobs;
   h2o_accept_ctx_t accept;
@@ -189,8 +192,8 @@ struct loop {
   _Atomic uint64_t answers[REASON_COUNT]; /* written by the loop, read by /metrics */
 };
 
-/* Makes the loops, listening on `fd`. False after a message on standard error. */
-bool loops_start(struct service *service, int fd);
+/* Starts the loops, and returns when they listen. False after a message on standard error. */
+bool loops_start(struct service *service);
 /* Has them drain, and joins them. */
 void loops_stop(struct service *service);
 uint64_t loop_now_ms(const struct loop *loop);
