@@ -359,7 +359,7 @@ struct coupon_ticket {
   size_t size;       /**< sizeof(struct coupon_ticket) */
   uint64_t campaign; /**< id */
   uint64_t user;
-  uint64_t number;  /**< 1, 2, 3 … in the campaign; 0: not known before the log's order is (see coupon_wait) */
+  uint64_t number;  /**< 1, 2, 3 … in the campaign; 0: the ticket is not final, and has none yet (see coupon_wait) */
   uint64_t lsn;     /**< the answer is final when this is durable */
   uint64_t time_ns; /**< of issue, or of the refusal; times of issue never fall along the numbers */
   uint32_t flags;   /**< COUPON_TICKET_FINAL */

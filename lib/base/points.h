@@ -12,6 +12,7 @@ enum cpn_point {
   CPN_POINT_RESERVED,        /* a slot is reserved, no unit is taken */
   CPN_POINT_TAKEN,           /* the unit is taken, the claim not yet HELD, the record not published */
   CPN_POINT_HELD,            /* the claim is HELD, the record not published */
+  CPN_POINT_PUBLISHED,       /* the record is published, nobody is told yet */
   CPN_POINT_BASIS_SET,       /* the basis is set, the mark not yet */
   CPN_POINT_CLOSING,         /* the campaign is closing, no slot for CLOSE is reserved */
   CPN_POINT_CHANGE_RESERVED, /* a slot for OPEN or CLOSE is reserved, the change not made */

@@ -51,6 +51,18 @@ void cpn_engine_set_final(const coupon_engine *engine, struct coupon_ticket *tic
   ticket->flags = ticket->lsn <= cpn_commit_durable(&engine->commit) ? COUPON_TICKET_FINAL : 0;
 }
 
+void cpn_engine_complete(const coupon_engine *engine, const struct cpn_campaign *campaign,
+                         const struct cpn_claim *claim, struct coupon_ticket *ticket) {
+  cpn_engine_set_final(engine, ticket);
+  if ((ticket->flags & COUPON_TICKET_FINAL) == 0 || ticket->number != 0) return;
+  /* Final in the meantime: so it has its number by now, and its caller is told, who will not ask again. */
+  if (claim != NULL)
+    ticket->number = cpn_claim_number(cpn_claim_read(claim));
+  else
+    ticket->number = cpn_tickets_find(&campaign->tickets, ticket->lsn);
+  CPN_INVARIANT(3, ticket->number != 0);
+}
+
 uint64_t cpn_engine_settled_claim(struct cpn_claim *claim) {
   struct patience patience = PATIENCE_INIT;
   uint64_t state;
@@ -135,20 +147,23 @@ static coupon_status take_unit(coupon_engine *engine, struct cpn_campaign *campa
     if (campaign->spec.user_limit != 0) cpn_claim_write(claim, cpn_claim_held(ticket->lsn));
     CPN_POINT(HELD);
     cpn_buffer_publish(&engine->buffer, at, cpn_record_head(CPN_RECORD_ISSUE, CPN_WORDS_ISSUE, campaign->index));
+    CPN_POINT(PUBLISHED);
     return COUPON_ISSUED;
   }
 }
 
-/* Claims the user, PENDING, and tries for a unit; without one the claim is as before. `claim` may be NULL, its
- * state is `state`, FREE. */
-static coupon_status take(coupon_engine *engine, struct cpn_campaign *campaign, uint64_t user, struct cpn_claim *claim,
+/* Claims the user, PENDING, and tries for a unit; without one the claim is as before. `*held` is the user's claim or
+ * NULL, its state `state`, FREE; it becomes the claim that leads to the ticket, or NULL if none does. */
+static coupon_status take(coupon_engine *engine, struct cpn_campaign *campaign, uint64_t user, struct cpn_claim **held,
                           uint64_t state, struct coupon_ticket *ticket) {
+  struct cpn_claim *claim = *held;
   /* Not even an entry for somebody who would be turned away at once. */
   if (cpn_buffer_is_full(&engine->buffer, CPN_WORDS_ISSUE)) return cpn_engine_no_room(engine);
   if (claim == NULL) claim = cpn_claim_set_insert(&campaign->claims, user);
   if (claim == NULL) return COUPON_E_NOMEM;
   /* Without a limit the entry only gives the commit stage a place to note the user's first ticket. */
   if (campaign->spec.user_limit == 0) return take_unit(engine, campaign, user, claim, ticket);
+  *held = claim;
   if (!cpn_claim_swap(claim, state, CPN_CLAIM_PENDING)) return AGAIN;
   CPN_POINT(CLAIMED);
   coupon_status status = take_unit(engine, campaign, user, claim, ticket);
@@ -158,8 +173,9 @@ static coupon_status take(coupon_engine *engine, struct cpn_campaign *campaign, 
 
 /* --- deciding ------------------------------------------------------------------------------------ */
 
+/* `*held` becomes the claim that leads to the ticket, or NULL if none does: the user has no limit. */
 static coupon_status decide(coupon_engine *engine, struct cpn_campaign *campaign, uint64_t user,
-                            struct coupon_ticket *ticket) {
+                            struct cpn_claim **held, struct coupon_ticket *ticket) {
   const bool limited = campaign->spec.user_limit != 0;
   struct patience patience = PATIENCE_INIT;
   for (;;) {
@@ -175,6 +191,7 @@ static coupon_status decide(coupon_engine *engine, struct cpn_campaign *campaign
     }
     if (cpn_claim_kind_of(state) != CPN_CLAIM_FREE) { /* LP(duplicate): the read of the claim */
       cpn_engine_describe(engine, campaign, claim, state, ticket);
+      *held = claim;
       return COUPON_ALREADY_ISSUED;
     }
     if (cpn_window_is_due(campaign, word, now)) {
@@ -191,7 +208,8 @@ static coupon_status decide(coupon_engine *engine, struct cpn_campaign *campaign
       cpn_stock_mark(&campaign->stock, word, &engine->buffer.tail);
       continue;
     }
-    coupon_status status = take(engine, campaign, user, claim, state, ticket);
+    *held = claim;
+    coupon_status status = take(engine, campaign, user, held, state, ticket);
     if (status != AGAIN) return status;
   }
 }
@@ -203,13 +221,17 @@ coupon_status cpn_engine_try_issue(coupon_engine *engine, uint64_t campaign_id, 
   ticket->number = 0;
   ticket->lsn = 0; /* "no such campaign" rests on nothing */
   struct cpn_campaign *campaign = cpn_directory_find(&engine->campaigns, campaign_id);
+  struct cpn_claim *held = NULL;
   coupon_status status = COUPON_NO_CAMPAIGN;
   if (campaign != NULL)
-    status = decide(engine, campaign, user, ticket);
+    status = decide(engine, campaign, user, &held, ticket);
   else
     ticket->time_ns = cpn_clock_now(&engine->clock);
   cpn_wait_published(engine);
   ticket->answer = status;
-  cpn_engine_set_final(engine, ticket);
+  if (status == COUPON_ISSUED || status == COUPON_ALREADY_ISSUED)
+    cpn_engine_complete(engine, campaign, held, ticket);
+  else
+    cpn_engine_set_final(engine, ticket);
   return status;
 }

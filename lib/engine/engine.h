@@ -90,6 +90,11 @@ uint64_t cpn_engine_settled_claim(struct cpn_claim *claim);
 /* Sets flags from the ticket's LSN. */
 void cpn_engine_set_final(const coupon_engine *engine, struct coupon_ticket *ticket);
 
+/* The same, and if it is final the number, where there was none yet. `claim` leads to this ticket; NULL: it is one of a
+ * user without a limit. */
+void cpn_engine_complete(const coupon_engine *engine, const struct cpn_campaign *campaign,
+                         const struct cpn_claim *claim, struct coupon_ticket *ticket);
+
 /* COUPON_E_BUSY or COUPON_E_LOG_FULL, after a reservation was refused. */
 coupon_status cpn_engine_no_room(const coupon_engine *engine);
 

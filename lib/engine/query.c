@@ -68,7 +68,7 @@ coupon_status cpn_query_lookup(coupon_engine *engine, uint64_t campaign_id, uint
   ticket->user = user;
   ticket->answer = COUPON_OK;
   cpn_engine_describe(engine, campaign, claim, state, ticket);
-  cpn_engine_set_final(engine, ticket);
+  cpn_engine_complete(engine, campaign, claim, ticket);
   *count = ticket->number == 0 ? 1 : load_figure(&cpn_tickets_row(&campaign->tickets, ticket->number)->count);
   return COUPON_OK;
 }

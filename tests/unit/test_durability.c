@@ -18,6 +18,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/points.h"
 #include "engine/engine.h"
 #include "support/engine_help.h"
 
@@ -176,6 +177,33 @@ Test(finality, an_answer_is_decided_before_it_is_final_and_has_no_number_until_t
   cr_expect_eq(again.time_ns, ticket.time_ns);
   cr_expect_eq(again.flags, COUPON_TICKET_FINAL);
   help_close(engine);
+}
+
+static coupon_engine *overtaking;
+
+/* As a commit thread that is quicker than the caller. */
+static void commit_when_published(enum cpn_point point) {
+  if (point == CPN_POINT_PUBLISHED) step(overtaking);
+}
+
+Test(finality, an_answer_that_the_commit_has_overtaken_is_final_and_has_its_number) {
+  overtaking = open_stepped(UINT64_C(1) << 16);
+  create_stepped(overtaking, 1, 100);
+  struct coupon_campaign_spec spec = help_spec(2, 100);
+  spec.user_limit = 0;
+  cr_assert_eq(coupon_create(overtaking, &spec, COUPON_POLL), COUPON_NOT_FINAL);
+  step(overtaking);
+  cpn_point_hook = commit_when_published;
+  for (uint64_t i = 1; i <= 5; i++) {
+    for (uint64_t campaign = 1; campaign <= 2; campaign++) {
+      struct coupon_ticket ticket = COUPON_TICKET_INIT;
+      cr_assert_eq(coupon_try_issue(overtaking, campaign, i, &ticket), COUPON_ISSUED);
+      cr_expect_eq(ticket.flags, COUPON_TICKET_FINAL);
+      cr_expect_eq(ticket.number, i);
+    }
+  }
+  cpn_point_hook = NULL;
+  help_close(overtaking);
 }
 
 Test(finality, a_refusal_is_final_when_what_it_rests_on_is) {
