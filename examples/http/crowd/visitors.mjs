@@ -62,7 +62,7 @@ function post(path, headers, body) {
       let text = "";
       response.setEncoding("utf8");
       response.on("data", (part) => { text += part; });
-      // An answer that was cut off is none. `aborted` is not enough: Node 18 also ends such a response with an error.
+      // An answer that was cut off is none.
       response.on("end", () => resolve(response.complete ? { status: response.statusCode, text } : null));
       response.on("error", () => resolve(null));
       response.on("close", () => resolve(null));
