@@ -327,6 +327,15 @@ coupon_status coupon_wait(coupon_engine *engine, struct coupon_ticket *ticket, i
   return end_visit(engine, &guest, status);
 }
 
+coupon_status coupon_flush(coupon_engine *engine) {
+  if (engine == NULL) return COUPON_E_INVAL;
+  struct guest guest;
+  coupon_status status = enter(engine, &guest);
+  if (status != COUPON_OK) return guest_leave(&guest, status);
+  cpn_wait_flush(engine);
+  return leave(&guest, COUPON_OK);
+}
+
 coupon_status coupon_durable_lsn(coupon_engine *engine, uint64_t *lsn) {
   if (engine == NULL || lsn == NULL) return COUPON_E_INVAL;
   struct guest guest;

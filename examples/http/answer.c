@@ -196,7 +196,7 @@ static void set_up_rewriting(h2o_filter_t *filter, h2o_req_t *req, h2o_ostream_t
     req->res.status = reason_words(reason)->status;
     req->res.reason = reason_words(reason)->phrase;
     req->res.content_length = rewriting->body.len;
-    req->res.headers = (h2o_headers_t){NULL};
+    req->res.headers = (h2o_headers_t){0};
     h2o_add_header(&req->pool, &req->res.headers, H2O_TOKEN_CONTENT_TYPE, NULL, json_type, sizeof json_type - 1);
     count(connection->loop, reason);
     connection_enter(connection, PHASE_SENDING);

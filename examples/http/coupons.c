@@ -40,6 +40,7 @@ static void done(struct job *job) {
 
 enum { NAME, DESCRIPTION, AMOUNT, QUANTITY, STARTS, ENDS, LIMIT, ID, MEMBERS };
 
+/* Of a member that may be left out: null does the same. */
 static bool absent(const struct json_member *member) {
   return member->kind == JSON_ABSENT || member->kind == JSON_NULL;
 }
@@ -73,7 +74,7 @@ static bool read_coupon(struct request *request, struct coupon *coupon, bool *ch
                                         {.name = "perUserLimit"}, {.name = "id"}};
   if (!request_body(request, member, MEMBERS)) return false;
   for (size_t i = NAME; i <= QUANTITY; i++) {
-    if (!absent(&member[i])) continue;
+    if (member[i].kind != JSON_ABSENT) continue;
     answer_member(request, REASON_FIELD_MISSING, &member[i]);
     return false;
   }

@@ -74,7 +74,7 @@ static bool read_coupon_id(struct request *request, uint64_t *id) {
   if (!request_body(request, &member, 1)) return false;
   if (json_u64(&member, id)) return true;
   enum reason reason = REASON_COUPON_ID_INVALID;
-  if (member.kind == JSON_ABSENT || member.kind == JSON_NULL) reason = REASON_COUPON_ID_MISSING;
+  if (member.kind == JSON_ABSENT) reason = REASON_COUPON_ID_MISSING;
   answer(request, reason, NULL, NULL);
   return false;
 }

@@ -8,7 +8,7 @@
 #include "service.h"
 
 /* How often limits are looked at: often enough that nobody gets far beyond one, seldom enough to cost nothing. */
-enum { SWEEP_MS = 20, ACCEPTS_AT_ONCE = 64 };
+enum { TICK_MS = 20, ACCEPTS_AT_ONCE = 64 };
 
 uint64_t loop_now_ms(const struct loop *loop) {
   (void)loop;
@@ -35,9 +35,6 @@ static void on_accept(h2o_socket_t *listener, const char *error) {
   for (int i = 0; i < ACCEPTS_AT_ONCE && (socket = h2o_evloop_socket_accept(listener)) != NULL; i++)
     connection_accept(loop, socket);
 }
-
-/* Never called: loops are woken by an empty message, which ends the round, after which waiting_deliver() runs. */
-static void on_woken(h2o_multithread_receiver_t *receiver, h2o_linklist_t *messages) { (void)receiver, (void)messages; }
 
 static void on_jobs(h2o_multithread_receiver_t *receiver, h2o_linklist_t *messages) {
   struct loop *loop = H2O_STRUCT_FROM_MEMBER(struct loop, jobs, receiver);
@@ -70,23 +67,17 @@ static bool drained(struct loop *loop) {
   return for_ms > options->drain_timeout_ms + options->final_timeout_ms + 1000 && loop->jobs_out == 0;
 }
 
-static void serve_until_drained(struct loop *loop) {
-  struct service *service = loop->service;
-  bool delivered = false;
-  for (;;) {
-    /* What was written outside of the round is completed by the next one, which must not sleep first. */
-    (void)h2o_evloop_run(loop->context.loop, delivered ? 0 : SWEEP_MS);
-    delivered = waiting_deliver(loop);
-    uint64_t now_ms = loop_now_ms(loop);
-    if (now_ms - loop->swept_ms < SWEEP_MS) continue;
-    loop->swept_ms = now_ms;
-    connections_sweep(loop);
-    waiting_expire(loop);
-    /* relaxed: a flag that is looked at again. */
-    bool draining = atomic_load_explicit(&service->draining, memory_order_relaxed) != 0;
-    if (draining && loop->drain_ms == 0) begin_to_drain(loop);
-    if (loop->drain_ms != 0 && drained(loop)) return;
-  }
+/* Within libh2o's round, like everything that may answer: what is written outside of it is finished only when the next
+ * round has slept. */
+static void on_tick(h2o_timeout_entry_t *entry) {
+  struct loop *loop = H2O_STRUCT_FROM_MEMBER(struct loop, tick, entry);
+  connections_sweep(loop);
+  waiting_expire(loop);
+  /* relaxed: a flag that is looked at again. */
+  bool draining = atomic_load_explicit(&loop->service->draining, memory_order_relaxed) != 0;
+  if (draining && loop->drain_ms == 0) begin_to_drain(loop);
+  loop->done = loop->drain_ms != 0 && drained(loop);
+  h2o_timeout_link(loop->context.loop, &loop->ticks, &loop->tick);
 }
 
 /* On the loop's own thread: libh2o takes the buffers of a socket from a pool of the thread that made it. */
@@ -94,9 +85,13 @@ static bool init(struct loop *loop) {
   struct service *service = loop->service;
   h2o_linklist_init_anchor(&loop->connections);
   h2o_context_init(&loop->context, h2o_evloop_create(), &service->http);
-  h2o_multithread_register_receiver(loop->context.queue, &loop->woken, on_woken);
+  h2o_multithread_register_receiver(loop->context.queue, &loop->woken, waiting_on_woken);
   h2o_multithread_register_receiver(loop->context.queue, &loop->jobs, on_jobs);
   loop->accept = (h2o_accept_ctx_t){.ctx = &loop->context, .hosts = service->http.hosts};
+  loop->round_end.cb = waiting_on_round_end;
+  loop->tick.cb = on_tick;
+  h2o_timeout_init(loop->context.loop, &loop->ticks, TICK_MS);
+  h2o_timeout_link(loop->context.loop, &loop->ticks, &loop->tick);
   loop->signer = signer_create(&service->secret);
   int fd = fcntl(service->listener, F_DUPFD_CLOEXEC, 0);
   if (fd < 0) return false;
@@ -116,10 +111,19 @@ static void *run(void *argument) {
   struct loop *loop = argument;
   loop->listens = init(loop);
   bool listens = loop->listens;
-  (void)sem_post(&loop->service->loops_ready);
-  if (listens) serve_until_drained(loop);
+  (void)sem_post(&loop->service->loops_changed);
+  while (listens && !loop->done) (void)h2o_evloop_run(loop->context.loop, INT32_MAX);
   fini(loop);
+  (void)sem_post(&loop->service->loops_changed);
+  /* Stays until the process ends: libh2o keeps memory for this thread that it never gives back. */
+  while (pause() != 0) {
+  }
   return NULL;
+}
+
+static void await_change(struct service *service) {
+  while (sem_wait(&service->loops_changed) != 0) {
+  }
 }
 
 bool loops_start(struct service *service) {
@@ -128,9 +132,8 @@ bool loops_start(struct service *service) {
     struct loop *loop = &service->loops[i];
     loop->service = service;
     loop->started = pthread_create(&loop->thread, NULL, run, loop) == 0;
-    /* One after the other: a loop that is waited for is either ready or has given up. */
-    while (loop->started && sem_wait(&service->loops_ready) != 0) {
-    }
+    /* One after the other: a loop that is waited for either listens or has given up. */
+    if (loop->started) await_change(service);
     all = all && loop->started && loop->listens;
   }
   if (!all) fprintf(stderr, "coupon-http: no thread or descriptor to be had\n");
@@ -140,5 +143,5 @@ bool loops_start(struct service *service) {
 void loops_stop(struct service *service) {
   atomic_store_explicit(&service->draining, 1, memory_order_relaxed);
   for (size_t i = 0; i < service->loop_count; i++)
-    if (service->loops[i].started) (void)pthread_join(service->loops[i].thread, NULL);
+    if (service->loops[i].started) await_change(service);
 }

@@ -15,7 +15,7 @@ struct options {
   int32_t durability;
   uint64_t port, threads;
   uint64_t token_seconds;
-  uint64_t commit_delay_us;
+  uint64_t commit_delay_us, flush_rounds;
   uint64_t max_connections, max_header_bytes, max_body_bytes, max_waiting, max_coupons;
   uint64_t header_timeout_ms, body_timeout_ms, idle_timeout_ms, write_timeout_ms, final_timeout_ms, drain_timeout_ms;
   uint64_t signin_workers, signin_queue, signin_per_account, signin_per_address;

@@ -78,6 +78,36 @@ static bool head_is_too_large(const struct request *request) {
   return size > limit;
 }
 
+/* Whether a header line of the request, as it was received, is of this name, which libh2o has put into lower case. */
+static bool line_is(const char *line, const char *end, const char *name) {
+  size_t length = strlen(name);
+  return (size_t)(end - line) > length && memcmp(line, name, length) == 0;
+}
+
+/* How many headers say how long the body is. libh2o takes one of them and hides the others; but a proxy before us may
+ * have taken another, and then the two disagree on where the next request begins (RFC 9112, 6.3). */
+static unsigned count_lengths(const h2o_buffer_t *input) {
+  const char *end = input->bytes + input->size;
+  unsigned count = 0;
+  for (const char *line = input->bytes;;) {
+    const char *newline = memchr(line, '\n', (size_t)(end - line));
+    if (newline == NULL) return count;
+    line = newline + 1;
+    if (line == end || *line == '\n' || *line == '\r') return count;
+    if (line_is(line, end, "content-length") || line_is(line, end, "transfer-encoding")) count++;
+  }
+}
+
+static bool body_is_ambiguous(const struct request *request) {
+  return request->req->entity.base != NULL && count_lengths(request->connection->socket->input) > 1;
+}
+
+static void answer_and_close(struct request *request, enum reason reason) {
+  request->req->http1_is_persistent = 0;
+  connection_linger(request->connection);
+  answer(request, reason, NULL, NULL);
+}
+
 static void answer_method(struct request *request, h2o_iovec_t path) {
   h2o_req_t *req = request->req;
   char *allow = h2o_mem_alloc_pool(&req->pool, 32);
@@ -130,9 +160,11 @@ int request_begin(h2o_handler_t *handler, h2o_req_t *req) {
     return 0;
   }
   if (head_is_too_large(request)) {
-    req->http1_is_persistent = 0;
-    connection_linger(request->connection);
-    answer(request, REASON_HEADERS_TOO_LARGE, NULL, NULL);
+    answer_and_close(request, REASON_HEADERS_TOO_LARGE);
+    return 0;
+  }
+  if (body_is_ambiguous(request)) {
+    answer_and_close(request, REASON_REQUEST_MALFORMED);
     return 0;
   }
   const struct route *route = find_route(request);
@@ -153,7 +185,7 @@ bool request_body(struct request *request, struct json_member *members, size_t c
 }
 
 bool request_submit(struct request *request, struct job *job, struct request **reference, enum reason busy) {
-  job->message = (h2o_multithread_message_t){{NULL}};
+  job->message = (h2o_multithread_message_t){0};
   job->from = &request->loop->jobs;
   *reference = request;
   request->job_reference = reference;

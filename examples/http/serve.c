@@ -186,7 +186,7 @@ int serve(const struct options *options) {
   service.loop_count = options->threads;
   service.loops = h2o_mem_alloc(options->threads * sizeof *service.loops);
   memset(service.loops, 0, options->threads * sizeof *service.loops);
-  (void)sem_init(&service.loops_ready, 0, 0);
+  (void)sem_init(&service.loops_changed, 0, 0);
   limiter_init(&service.per_account, options->signin_per_account);
   limiter_init(&service.per_address, options->signin_per_address);
 

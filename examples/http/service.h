@@ -39,7 +39,7 @@ struct service {
   int listener; /* a socket, of which each loop has a descriptor of its own */
   struct loop *loops;
   size_t loop_count;
-  sem_t loops_ready; /* posted by each loop once it has begun */
+  sem_t loops_changed; /* posted by each loop when it has begun, and when it has ended */
 
   _Atomic int draining;         /* set once, by main; read by the loops */
   _Atomic uint64_t durable_lsn; /* written by the engine's commit thread; read by the loops */
@@ -155,8 +155,9 @@ bool waiting_has_room(const struct loop *loop);
 /* Calls request->final() when request->ticket is final. */
 void waiting_add(struct request *request);
 void waiting_remove(struct request *request);
-/* Answers whatever has become final, and whatever never will. True if there was something. */
-bool waiting_deliver(struct loop *loop);
+/* The loop's callbacks, which answer what has become final, and what never will: it was woken; its round ends. */
+void waiting_on_woken(h2o_multithread_receiver_t *receiver, h2o_linklist_t *messages);
+void waiting_on_round_end(h2o_timeout_entry_t *entry);
 /* Gives up on those that have waited for too long. */
 void waiting_expire(struct loop *loop);
 /* The engine's `durable` callback. */
@@ -185,8 +186,12 @@ struct loop {
   struct waiting waiting;
   struct lingering lingering[LINGERING_MAX];
   size_t lingering_count;
-  uint64_t swept_ms;
+  h2o_timeout_t ticks;
+  h2o_timeout_entry_t tick;               /* 50 times a second */
   uint64_t drain_ms;                      /* when draining began, or 0 */
+  bool done;                              /* there is nothing left to drain */
+  h2o_multithread_message_t wake_up;      /* sent while `awake` */
+  h2o_timeout_entry_t round_end;          /* linked while there are answers that this round has added */
   _Atomic int awake;                      /* set by the commit thread when it wakes the loop, cleared by the loop */
   _Atomic uint64_t waiting_count;         /* written by the loop, read by the commit thread: whom to wake */
   _Atomic uint64_t answers[REASON_COUNT]; /* written by the loop, read by /metrics */
@@ -194,7 +199,7 @@ struct loop {
 
 /* Starts the loops, and returns when they listen. False after a message on standard error. */
 bool loops_start(struct service *service);
-/* Has them drain, and joins them. */
+/* Has them drain, and returns when they have. */
 void loops_stop(struct service *service);
 uint64_t loop_now_ms(const struct loop *loop);
 struct loop *loop_of(h2o_req_t *req);

@@ -61,8 +61,7 @@ static unsigned too_often(struct request *request, const struct json_member *ema
 /* False after an answer. */
 static bool check_field(struct request *request, const struct json_member *member, size_t most) {
   if (json_string(member, most) && member->length > 0) return true;
-  bool absent = member->kind == JSON_ABSENT || member->kind == JSON_NULL;
-  answer_member(request, absent ? REASON_FIELD_MISSING : REASON_FIELD_INVALID, member);
+  answer_member(request, member->kind == JSON_ABSENT ? REASON_FIELD_MISSING : REASON_FIELD_INVALID, member);
   return false;
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "token.h"
 
+#include <ctype.h>
 #include <h2o.h>
 #include <openssl/core_names.h>
 #include <openssl/crypto.h>
@@ -153,6 +154,12 @@ static enum reason check_claims(const char *part, size_t length, uint64_t now, h
   return now >= times.begins ? REASON_OK : REASON_TOKEN_CLAIMS;
 }
 
+static bool is_base64url(const char *bytes, size_t length) {
+  for (size_t i = 0; i < length; i++)
+    if (!isalnum((unsigned char)bytes[i]) && bytes[i] != '-' && bytes[i] != '_' && bytes[i] != '.') return false;
+  return true;
+}
+
 enum reason token_check(struct signer *signer, const char *header, size_t length, uint64_t now, h2o_mem_pool_t *pool,
                         struct claims *claims) {
   static const char scheme[] = "Bearer ";
@@ -177,6 +184,6 @@ enum reason token_check(struct signer *signer, const char *header, size_t length
   char expected[MAC_CHARACTERS + 1];
   sign(signer, token, (size_t)(second - token), expected);
   if (signature_length != MAC_CHARACTERS || CRYPTO_memcmp(signature, expected, MAC_CHARACTERS) != 0)
-    return REASON_TOKEN_SIGNATURE;
+    return is_base64url(token, length) ? REASON_TOKEN_SIGNATURE : REASON_TOKEN_MALFORMED;
   return check_claims(first + 1, (size_t)(second - first - 1), now, pool, claims);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Answers that are decided and not final yet. Each loop keeps its own in a binary heap by LSN, and looks at it after
- * every round of events; the engine's commit thread only says how far the log is durable, and wakes a loop that sleeps.
+ * Answers that are decided and not final yet. Each loop keeps its own in a binary heap by LSN, and looks at it when the
+ * engine's commit thread has told it how far the log is durable, and at the end of each round that has added some.
  *
  * No wake-up is lost: a loop counts an answer (waiting_count) before it reads the durable LSN, and the commit thread
  * raises the durable LSN before it reads the count. All of these are seq_cst, so one of the two sees the other.
@@ -40,6 +40,12 @@ bool waiting_has_room(const struct loop *loop) {
   return atomic_load_explicit(&loop->service->waiting, memory_order_relaxed) < loop->service->options.max_waiting;
 }
 
+static void wake(struct loop *loop) {
+  /* seq_cst, as above: cleared before the LSN is read. Once a round is enough: the loop looks at everything. */
+  if (atomic_exchange_explicit(&loop->awake, 1, memory_order_seq_cst) == 0)
+    h2o_multithread_send_message(&loop->woken, &loop->wake_up);
+}
+
 void waiting_add(struct request *request) {
   struct loop *loop = request->loop;
   struct waiting *waiting = &loop->waiting;
@@ -51,6 +57,8 @@ void waiting_add(struct request *request) {
   sift_up(waiting, waiting->count++, entry);
   atomic_fetch_add_explicit(&loop->service->waiting, 1, memory_order_relaxed);
   count(loop);
+  if (!h2o_timeout_is_linked(&loop->round_end))
+    h2o_timeout_link(loop->context.loop, &loop->context.zero_timeout, &loop->round_end);
 }
 
 void waiting_remove(struct request *request) {
@@ -75,19 +83,13 @@ void waiting_durable(void *context, uint64_t durable_lsn, coupon_status fault) {
   if (fault != COUPON_OK) atomic_store_explicit(&service->failed, 1, memory_order_seq_cst);
   for (size_t i = 0; i < service->loop_count; i++) {
     struct loop *loop = &service->loops[i];
-    if (atomic_load_explicit(&loop->waiting_count, memory_order_seq_cst) == 0) continue;
-    /* Once a round: a loop that was woken looks at everything. seq_cst, as above: cleared before the LSN is read. */
-    if (atomic_exchange_explicit(&loop->awake, 1, memory_order_seq_cst) == 0)
-      h2o_multithread_send_message(&loop->woken, NULL);
+    if (atomic_load_explicit(&loop->waiting_count, memory_order_seq_cst) != 0) wake(loop);
   }
 }
 
-bool waiting_deliver(struct loop *loop) {
+static void deliver(struct loop *loop) {
   struct service *service = loop->service;
   struct waiting *waiting = &loop->waiting;
-  bool delivered = false;
-  atomic_store_explicit(&loop->awake, 0, memory_order_seq_cst);
-  if (waiting->count == 0) return false;
   /* After a fault nothing can be asked of the engine: nobody is told a number that could not be looked up. */
   bool failed = atomic_load_explicit(&service->failed, memory_order_seq_cst) != 0;
   uint64_t durable_lsn = atomic_load_explicit(&service->durable_lsn, memory_order_seq_cst);
@@ -99,9 +101,22 @@ bool waiting_deliver(struct loop *loop) {
       request->final(request);
     else
       answer(request, REASON_OUTCOME_UNKNOWN, NULL, NULL);
-    delivered = true;
   }
-  return delivered;
+}
+
+void waiting_on_woken(h2o_multithread_receiver_t *receiver, h2o_linklist_t *messages) {
+  struct loop *loop = H2O_STRUCT_FROM_MEMBER(struct loop, woken, receiver);
+  h2o_linklist_unlink(messages->next); /* the only one, wake_up: it may be sent again from here on */
+  atomic_store_explicit(&loop->awake, 0, memory_order_seq_cst);
+  deliver(loop);
+}
+
+void waiting_on_round_end(h2o_timeout_entry_t *entry) {
+  struct loop *loop = H2O_STRUCT_FROM_MEMBER(struct loop, round_end, entry);
+  /* The round's answers as one group. A fault is told by the callback, and to whoever asks next. */
+  if (loop->service->options.flush_rounds != 0) (void)!coupon_flush(loop->service->engine);
+  /* What became final before it was counted, for nobody will wake us for that. */
+  deliver(loop);
 }
 
 void waiting_expire(struct loop *loop) {

@@ -179,7 +179,8 @@ struct coupon_options {
                                           lock, writes nothing; issuing: COUPON_E_READ_ONLY */
   uint64_t segment_size_bytes;       /**< of a log file; 4 KiB … 4 GiB, a multiple of 4 KiB; 0: 64 MiB */
   uint64_t log_buffer_bytes;         /**< between decision and write; 4 KiB … 1 GiB, a power of two; 0: 4 MiB */
-  uint64_t commit_delay_ns;          /**< let a group gather this long before it is written; at most 1 s; 0: none */
+  uint64_t commit_delay_ns;          /**< let a group gather this long before it is written, or until coupon_flush();
+                                          at most 1 s; 0: none */
   uint64_t max_memory_bytes;         /**< for campaigns, claims and tickets; beyond: COUPON_E_NOMEM; 0: no limit */
   struct coupon_allocator allocator; /**< both functions or neither */
   struct coupon_callbacks callbacks; /**< each may be NULL */
@@ -408,6 +409,14 @@ COUPON_API COUPON_MUST_CHECK coupon_status coupon_issue(coupon_engine *engine, u
  */
 COUPON_API COUPON_MUST_CHECK coupon_status coupon_wait(coupon_engine *engine, struct coupon_ticket *ticket,
                                                        int64_t deadline);
+
+/**
+ * Asks for everything decided so far to be written without waiting for `commit_delay_ns`, and does not wait for it.
+ * For event loops, at the end of each round: the round's answers then share one sync. Without a delay it does nothing.
+ * Never blocks; costs an atomic operation, and a system call if the commit thread sleeps. @return COUPON_OK.
+ * @since 0.1.0
+ */
+COUPON_API COUPON_MUST_CHECK coupon_status coupon_flush(coupon_engine *engine);
 
 /** The end of what is final. Never blocks. @return COUPON_OK. @since 0.1.0 */
 COUPON_API COUPON_MUST_CHECK coupon_status coupon_durable_lsn(coupon_engine *engine, uint64_t *lsn);

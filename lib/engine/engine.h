@@ -56,6 +56,8 @@ struct coupon_engine {
   /* Read by every call, written twice in a lifetime: a line that stays shared. */
   _Alignas(CPN_CACHE_LINE) _Atomic uint32_t gate;
   _Atomic uint32_t idle; /* the commit thread sleeps, or is about to; publishers look, the commit thread writes */
+  /* What lies before it shall not gather any longer. Callers raise it, the commit thread reads it. */
+  _Atomic uint64_t flushed;
   _Atomic uint32_t stop; /* the commit thread shall end once nothing is left; written by close */
   _Atomic int eventfd;   /* or -1; made once */
 
@@ -130,6 +132,9 @@ coupon_status cpn_apply_replay(void *context, const struct cpn_record *record, s
 
 /* Tells whoever commits that something was published: wakes the commit thread, or steps. */
 void cpn_wait_published(coupon_engine *engine);
+
+/* Ends the gathering of what is decided by now. */
+void cpn_wait_flush(coupon_engine *engine);
 
 /* Waits until `lsn` is durable. COUPON_OK, COUPON_NOT_FINAL, COUPON_E_FAILED. As a visitor. */
 coupon_status cpn_wait_final(coupon_engine *engine, uint64_t lsn, int64_t deadline);

@@ -76,7 +76,14 @@ coupon_status cpn_query_lookup(coupon_engine *engine, uint64_t campaign_id, uint
 uint64_t cpn_query_number(coupon_engine *engine, uint64_t campaign_id, uint64_t user, uint64_t lsn) {
   struct cpn_campaign *campaign = cpn_directory_find(&engine->campaigns, campaign_id);
   if (campaign == NULL) return 0;
-  uint64_t number = cpn_tickets_find(&campaign->tickets, lsn);
+  uint64_t number;
+  if (campaign->spec.user_limit != 0) {
+    /* The user's only ticket, if any; it may be another one than that of this LSN. */
+    uint64_t state = cpn_claim_read(cpn_claim_set_find(&campaign->claims, user));
+    number = cpn_claim_kind_of(state) == CPN_CLAIM_NUMBERED ? cpn_claim_number(state) : 0;
+    return number != 0 && cpn_tickets_row(&campaign->tickets, number)->lsn == lsn ? number : 0;
+  }
+  number = cpn_tickets_find(&campaign->tickets, lsn);
   return number != 0 && cpn_tickets_row(&campaign->tickets, number)->user == user ? number : 0;
 }
 

@@ -6,7 +6,9 @@
  * log, or in a test, whoever publishes steps, unless somebody is at it already, who then looks again afterwards.
  */
 #include <errno.h>
+#include <sched.h>
 #include <sys/eventfd.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/callback.h"
@@ -112,6 +114,18 @@ void cpn_wait_published(coupon_engine *engine) {
   }
 }
 
+void cpn_wait_flush(coupon_engine *engine) {
+  if (!engine->has_thread || engine->options.commit_delay_ns == 0) return;
+  uint64_t tail = cpn_buffer_tail(&engine->buffer);
+  if (tail <= cpn_buffer_drained(&engine->buffer)) return;
+  /* seq_cst, and before the event: whoever looks at the event afterwards sees it. Retry: somebody has raised it. */
+  uint64_t flushed = atomic_load_explicit(&engine->flushed, memory_order_seq_cst);
+  while (flushed < tail && !atomic_compare_exchange_weak_explicit(&engine->flushed, &flushed, tail,
+                                                                  memory_order_seq_cst, memory_order_seq_cst)) {
+  }
+  cpn_event_tell(&engine->work);
+}
+
 /* --- the commit thread --------------------------------------------------------------------------- */
 
 static bool stopping(const coupon_engine *engine) {
@@ -126,13 +140,15 @@ static void sleep_until_work(coupon_engine *engine) {
   atomic_store_explicit(&engine->idle, 0, memory_order_seq_cst);
 }
 
-/* Lets a group gather, unless it has half filled the buffer, or close is waiting. */
+/* Lets a group gather, unless a caller has ended that, or it has half filled the buffer, or close is waiting. */
 static void gather(coupon_engine *engine) {
   if (engine->options.commit_delay_ns == 0) return;
   int64_t deadline = cpn_deadline_after((int64_t)engine->options.commit_delay_ns);
   for (;;) {
     uint32_t seen = cpn_event_look(&engine->work);
-    uint64_t gathered = cpn_buffer_tail(&engine->buffer) - cpn_buffer_drained(&engine->buffer);
+    uint64_t drained = cpn_buffer_drained(&engine->buffer);
+    uint64_t gathered = cpn_buffer_tail(&engine->buffer) - drained;
+    if (atomic_load_explicit(&engine->flushed, memory_order_seq_cst) > drained) return;
     if (stopping(engine) || gathered >= engine->buffer.capacity / 2) return;
     /* In slices: publishers do not wake us while we gather. */
     int64_t slice = cpn_deadline_after(INT64_C(200000));
@@ -141,8 +157,27 @@ static void gather(coupon_engine *engine) {
   }
 }
 
+/* Answers wait for this thread twice in each commit, once for it to begin and once when the disk is done, and beside busy
+ * threads a kernel lets a thread that wakes wait for the end of their time slices, milliseconds. One that asks for short
+ * slices for itself goes before them, and gets no more of the processor for that (Linux 6.12, the EEVDF scheduler;
+ * older ones do not look at the field). */
+static void ask_for_short_slices(void) {
+  struct cpn_sched_attr {
+    uint32_t size, policy;
+    uint64_t flags;
+    int32_t nice;
+    uint32_t priority;
+    uint64_t runtime, deadline, period;
+  } attributes = {.size = sizeof attributes};
+  if (syscall(SYS_sched_getattr, 0, &attributes, sizeof attributes, 0) != 0) return;
+  if (attributes.policy != SCHED_OTHER) return; /* somebody has decided otherwise */
+  attributes.runtime = UINT64_C(100000);        /* nanoseconds; the least that is accepted */
+  (void)syscall(SYS_sched_setattr, 0, &attributes, 0);
+}
+
 void *cpn_wait_commit_thread(void *argument) {
   coupon_engine *engine = argument;
+  ask_for_short_slices();
   for (;;) {
     if (cpn_buffer_ready(&engine->buffer)) {
       gather(engine);

@@ -366,6 +366,8 @@ static coupon_status call_wait(coupon_engine *engine) {
   return coupon_wait(engine, &ticket, COUPON_FOREVER);
 }
 
+static coupon_status call_flush(coupon_engine *engine) { return coupon_flush(engine); }
+
 static coupon_status call_durable_lsn(coupon_engine *engine) {
   uint64_t lsn;
   return coupon_durable_lsn(engine, &lsn);
@@ -389,11 +391,11 @@ static coupon_status call_tickets(coupon_engine *engine) {
 }
 
 const struct help_call help_calls[] = {
-    {"coupon_read_stats", call_stats},  {"coupon_create", call_create},           {"coupon_info", call_info},
-    {"coupon_list", call_list},         {"coupon_try_issue", call_try_issue},     {"coupon_issue", call_issue},
-    {"coupon_wait", call_wait},         {"coupon_durable_lsn", call_durable_lsn}, {"coupon_eventfd", call_eventfd},
-    {"coupon_lookup", call_lookup},     {"coupon_tickets", call_tickets},         {"coupon_close", coupon_close},
-    {"coupon_destroy", coupon_destroy},
+    {"coupon_read_stats", call_stats}, {"coupon_create", call_create},           {"coupon_info", call_info},
+    {"coupon_list", call_list},        {"coupon_try_issue", call_try_issue},     {"coupon_issue", call_issue},
+    {"coupon_wait", call_wait},        {"coupon_durable_lsn", call_durable_lsn}, {"coupon_flush", call_flush},
+    {"coupon_eventfd", call_eventfd},  {"coupon_lookup", call_lookup},           {"coupon_tickets", call_tickets},
+    {"coupon_close", coupon_close},    {"coupon_destroy", coupon_destroy},
 };
 _Static_assert(sizeof help_calls / sizeof help_calls[0] == HELP_CALLS, "as the header says");
 
@@ -425,6 +427,7 @@ static const char *find_lenient_null(coupon_engine *engine) {
   BAD(coupon_issue(engine, 1, 1, COUPON_FOREVER, NULL));
   BAD(coupon_wait(engine, NULL, COUPON_FOREVER));
   BAD(coupon_durable_lsn(engine, NULL));
+  BAD(coupon_flush(NULL));
   BAD(coupon_eventfd(engine, NULL));
   BAD(coupon_lookup(engine, 1, 1, NULL, NULL));
   BAD(coupon_tickets(engine, 1, 1, NULL, sizeof ticket, 1, &count));

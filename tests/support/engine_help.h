@@ -100,7 +100,7 @@ struct help_call {
 /* Every function that is given an engine, with arguments that are good, and with coupon_close() and coupon_destroy() at
  * the end. Those that wait, wait for ever. Campaign 1 and user 1 are asked for. */
 extern const struct help_call help_calls[];
-enum { HELP_CALLS = 13, HELP_CALLS_BUT_LAST_TWO = HELP_CALLS - 2 };
+enum { HELP_CALLS = 14, HELP_CALLS_BUT_LAST_TWO = HELP_CALLS - 2 };
 /* Those of them that may wait. */
 extern const struct help_call help_waiting_calls[];
 enum { HELP_WAITING_CALLS = 5 };

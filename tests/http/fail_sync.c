@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A disk that fails, for a process that does not know it: preloaded, this library's fdatasync() and fsync() answer EIO
+ * while the file named by COUPON_TEST_FAIL_SYNC exists.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+static int fails(void) {
+  const char *trigger = getenv("COUPON_TEST_FAIL_SYNC");
+  return trigger != NULL && access(trigger, F_OK) == 0;
+}
+
+static int sync_by(long call, int file) {
+  int error = errno;
+  if (fails()) {
+    errno = EIO;
+    return -1;
+  }
+  errno = error; /* access() has left its own */
+  return (int)syscall(call, file);
+}
+
+__attribute__((visibility("default"))) int fdatasync(int file) { return sync_by(SYS_fdatasync, file); }
+__attribute__((visibility("default"))) int fsync(int file) { return sync_by(SYS_fsync, file); }
