@@ -153,6 +153,16 @@ create_coupon() {
   [[ $answer == "HTTP/1.1 200 "* && $answer == *'"couponId":1'* ]] || die "the coupon could not be created: $answer"
 }
 
+# disk_figures: how many syncs the running service has made, and how long one took.
+disk_figures() {
+  local socket
+  exec {socket}<>"/dev/tcp/127.0.0.1/$port"
+  printf 'GET /metrics HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n' >&"$socket"
+  awk '/^coupon_engine_sync_seconds_count/ { n = $2 } /^coupon_engine_sync_seconds_sum/ { s = $2 }
+    END { printf "{\"syncs\": %d, \"sync_us\": %.1f}\n", n, n > 0 ? s * 1e6 / n : 0 }' <&"$socket"
+  exec {socket}>&-
+}
+
 # --- The crowd -----------------------------------------------------------------------------------
 
 # need_tokens N: at least so many in $work/tokens.0 ..., for users 1, 2 ... They serve several sales, each of which has
@@ -442,9 +452,10 @@ speed_run() {
   else
     check "$at" "$coupons" "$asked" --in-order "$connections" || status=1
   fi
+  disk_figures >"$at/disk.json"
   stop_service
   rows -s "include \"rows\"; speed_run(\"$kind\"; $connections; $pair; $(clean $status))" \
-    "$at/check.json" "$at/wrk.json" >>"$work/runs"
+    "$at/check.json" "$at/wrk.json" "$at/disk.json" >>"$work/runs"
   if [ $status != 0 ]; then keep "$at" "speed-$kind-$connections"; fi
   rm -rf -- "$at"
 }

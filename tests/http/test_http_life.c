@@ -3,8 +3,8 @@
  * Shows what happens to answers that wait when their client leaves, when the service is told to end, when it is killed,
  * and when the disk fails: nobody is told what is not so, and whoever asks again finds out.
  *
- * How answers wait long enough: --flush-rounds 0 --commit-delay-us. How a disk fails: fail_sync.c, preloaded, makes fdatasync() fail
- * once the file named by COUPON_TEST_FAIL_SYNC exists.
+ * How answers wait long enough: --flush-rounds 0 --commit-delay-us. How a disk fails: fail_sync.c, preloaded, makes
+ * fdatasync() fail once the file named by COUPON_TEST_FAIL_SYNC exists.
  */
 #include <signal.h>
 #include <unistd.h>

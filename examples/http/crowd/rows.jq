@@ -52,10 +52,10 @@ def crash_row(seed):
 # A constant answer has no log to be held to: there, only errors are wrong.
 def constant_check: {asked: .answered, errors: .not_2xx, violations: 0, ok: (.not_2xx == 0)};
 
-# [checker, wrk]
+# [checker, wrk, the service's figures of its disk]
 def speed_run(kind; connections; pair; clean):
   .[0] as $check | .[1] as $wrk |
-  {kind: kind, connections: connections, pair: pair} + ($check | checked) +
+  {kind: kind, connections: connections, pair: pair} + .[2] + ($check | checked) +
   {per_second: ($wrk | rate)} + ($wrk | percentiles) + {ok: ($check.ok and clean)};
 
 # The runs at one level as three rows. Ratios are taken within a pair, whose runs follow each other, and then their
@@ -73,10 +73,11 @@ def speed_rows(level):
      already_issued: sum(.already_issued), sold_out: sum(.sold_out), errors: sum(.errors),
      unanswered: sum(.unanswered), tickets: sum(.tickets), remaining: sum(.remaining), violations: sum(.violations),
      per_second: (map(.per_second) | median), p50_us: (map(.p50_us) | median), p99_us: (map(.p99_us) | median),
-     max_us: (map(.max_us) | max), all_per_second: map(.per_second | round), ok: (length > 0 and all(.ok))};
+     max_us: (map(.max_us) | max), sync_us: (map(.sync_us) | median), all_per_second: map(.per_second | round), ok: (length > 0 and all(.ok))};
   row("constant"; "constant answer"),
   (row("issue"; "durable issues") + beside("issue"; 0.75) | .reaches_100000 = (.per_second >= 100000) |
-    if level == 256 then . + {p99_target_us: 10000, p99_verdict: verdict(.p99_us <= 10000)} else . end),
+    if level == 256 then . + {p99_target_us: 10000, p99_verdict: verdict(.p99_us <= 10000),
+      p99_constant_us: (runs("constant") | map(.p99_us) | median)} else . end),
   (row("refusal"; "refusals") + beside("refusal"; 0.85));
 
 def ms: if . == null then "-" else ((. / 100 | round) / 10 | tostring) + " ms" end;
@@ -85,7 +86,9 @@ def ms: if . == null then "-" else ((. / 100 | round) / 10 | tostring) + " ms" e
 def targets:
   [(if .ratio then "\((.ratio * 100 | round) / 100) of the constant answer (target \(.ratio_target)): \(.verdict)"
     else empty end),
-   (if .p99_verdict then "p99 \(.p99_us | ms) (target \(.p99_target_us | ms)): \(.p99_verdict)" else empty end),
+   (if .p99_verdict then "p99 \(.p99_us | ms) beside \(.p99_constant_us | ms) of the constant answer " +
+      "(target \(.p99_target_us | ms)): \(.p99_verdict)" else empty end),
+   (if .kind == "issue" then "a sync took \(.sync_us | ms)" else empty end),
    (if .reaches_100000 == null then empty
     elif .reaches_100000 then "100000/s is reached" else "100000/s is not reached" end)] | join(", ");
 
