@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * JSON Web Tokens (RFC 7519), signed with HMAC-SHA256. The algorithm is fixed: what a token says of its own only decides
- * which refusal it gets. The signature is looked at first, in constant time, and nothing of the claims is read before it
- * has been found right.
+ * JSON Web Tokens (RFC 7519), signed with HMAC-SHA256. The algorithm is fixed: what a token says of its own only
+ * decides which refusal it gets. The signature is looked at first, in constant time, and nothing of the claims is read
+ * before it has been found right.
  */
 #ifndef EXAMPLE_TOKEN_H
 #define EXAMPLE_TOKEN_H
