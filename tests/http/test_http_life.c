@@ -39,6 +39,24 @@ static void expect_sound_log(const char *tickets) {
   cr_expect(strstr(printed, "\nok: ") != NULL && strstr(printed, line) != NULL, "%s", printed);
 }
 
+/* --- answers that need not wait ------------------------------------------------------------------ */
+
+Test(http_life, what_is_final_already_is_answered_while_others_wait_for_the_next_sync) {
+  /* Nothing becomes final for so long that only what needs no sync can be answered before. */
+  start("--flush-rounds 0 --commit-delay-us 1000000");
+  create_coupon(&service, 2, 1, "");
+  EXPECT_OK(issue(&service, user(1), 2));
+  EXPECT_REFUSED(issue(&service, user(2), 2), 400, "sold_out"); /* final from here on */
+  wait_as(&client, 5);
+  EXPECT_REFUSED(issue(&service, user(3), 2), 400, "sold_out");
+  EXPECT_REFUSED(issue(&service, user(1), 2), 409, "already_issued");
+  EXPECT_REFUSED(issue(&service, user(1), 9), 404, "coupon_unknown");
+  cr_expect_eq(metric(&service, "coupon_http_waiting_answers"), 1, "they had waited for the same sync");
+  cr_expect_not(client_has_something(&client));
+  EXPECT_OK(client_receive(&client));
+  client_close(&client);
+}
+
 /* --- clients who leave --------------------------------------------------------------------------- */
 
 Test(http_life, a_client_who_leaves_while_his_answer_waits_finds_his_ticket_later) {

@@ -3,6 +3,10 @@
  * Shows that the bytes of a request may come in all the ways HTTP/1.1 allows, and mean the same: kept connections,
  * pipelines, pieces, chunks, expectations; and that what is not HTTP ends the connection and nothing else.
  */
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+
 #include "http/expect.h"
 
 static struct client client;
@@ -270,5 +274,33 @@ Test(http_wire, an_encoding_that_is_not_known_smuggles_nothing) {
   for (size_t i = 0; i < sizeof encodings / sizeof encodings[0]; i++) {
     (void)snprintf(headers, sizeof headers, "Transfer-Encoding: %s\r\n\r\n", encodings[i]);
     expect_no_second_request(headers, buy(9));
+  }
+}
+
+/* --- HEAD ---------------------------------------------------------------------------------------- */
+
+/* All that comes until the other side closes. */
+static size_t receive_all(const struct client *from, char *to, size_t capacity) {
+  size_t length = 0;
+  for (ssize_t got; (got = recv(from->socket, to + length, capacity - 1 - length, 0)) > 0;) length += (size_t)got;
+  to[length] = '\0';
+  return length;
+}
+
+Test(http_wire, head_is_answered_as_get_without_the_body) {
+  static const char *const paths[] = {HEALTH, "/metrics", "/nowhere", COUPONS};
+  static const int statuses[] = {200, 200, 404, 405};
+  for (size_t i = 0; i < sizeof paths / sizeof paths[0]; i++) {
+    char text[4096], status[32];
+    struct client other;
+    client_open(&other, &service);
+    cr_assert(client_say(&other, request("HEAD", paths[i], "Connection: close\r\n", NULL)));
+    size_t length = receive_all(&other, text, sizeof text);
+    client_close(&other);
+    (void)snprintf(status, sizeof status, "HTTP/1.1 %d ", statuses[i]);
+    cr_expect_eq(strncmp(text, status, strlen(status)), 0, "%s: %s", paths[i], text);
+    cr_expect_not_null(strstr(text, "\r\nContent-Length: "), "%s: %s", paths[i], text);
+    cr_assert_gt(length, 4);
+    cr_expect_str_eq(strstr(text, "\r\n\r\n"), "\r\n\r\n", "%s: something follows: %s", paths[i], text);
   }
 }
