@@ -142,21 +142,6 @@ void answer_raw(enum reason reason, struct text *to) {
   text_free(&body);
 }
 
-enum reason reason_of_status(coupon_status status) {
-  switch (status) {
-    case COUPON_E_BUSY:
-      return REASON_BUSY;
-    case COUPON_E_NOMEM:
-      return REASON_OUT_OF_MEMORY;
-    case COUPON_E_LOG_FULL:
-      return REASON_LOG_FULL;
-    case COUPON_E_CLOSED:
-      return REASON_DRAINING;
-    default:
-      return REASON_ENGINE_FAILED;
-  }
-}
-
 /* --- libh2o's own errors -------------------------------------------------------------------------- */
 
 struct rewriting {

@@ -192,23 +192,6 @@ static bool next_id(const struct catalogue *catalogue, uint64_t *id) {
   return highest < UINT64_MAX;
 }
 
-static enum reason reason_of_fault(coupon_status status) {
-  switch (status) {
-    case COUPON_NOT_FINAL:
-      return REASON_OUTCOME_UNKNOWN;
-    case COUPON_E_EXISTS:
-      return REASON_COUPON_EXISTS;
-    case COUPON_E_BUSY:
-      return REASON_BUSY;
-    case COUPON_E_NOMEM:
-      return REASON_OUT_OF_MEMORY;
-    case COUPON_E_LOG_FULL:
-      return REASON_LOG_FULL;
-    default:
-      return REASON_ENGINE_FAILED;
-  }
-}
-
 static void publish(struct catalogue *catalogue, const struct coupon *coupon) {
   struct coupon *kept = h2o_mem_alloc(sizeof *kept);
   *kept = *coupon;
@@ -233,7 +216,7 @@ static enum reason create(struct catalogue *catalogue, struct coupon *coupon, bo
   /* It exists also where it is not final yet: then it is given away, and has to be listed. */
   *kept = before == NULL && (status == COUPON_OK || status == COUPON_NOT_FINAL);
   if (*kept) publish(catalogue, coupon);
-  return status == COUPON_OK ? REASON_OK : reason_of_fault(status);
+  return status == COUPON_OK ? REASON_OK : reason_of_status(status);
 }
 
 enum reason catalogue_create(struct catalogue *catalogue, struct coupon *coupon, bool choose_id) {

@@ -56,3 +56,22 @@ static const struct reason_words table[REASON_COUNT] = {
 /* clang-format on */
 
 const struct reason_words *reason_words(enum reason reason) { return &table[reason]; }
+
+enum reason reason_of_status(coupon_status status) {
+  switch (status) {
+    case COUPON_NOT_FINAL:
+      return REASON_OUTCOME_UNKNOWN;
+    case COUPON_E_EXISTS:
+      return REASON_COUPON_EXISTS;
+    case COUPON_E_BUSY:
+      return REASON_BUSY;
+    case COUPON_E_NOMEM:
+      return REASON_OUT_OF_MEMORY;
+    case COUPON_E_LOG_FULL:
+      return REASON_LOG_FULL;
+    case COUPON_E_CLOSED:
+      return REASON_DRAINING;
+    default:
+      return REASON_ENGINE_FAILED;
+  }
+}

@@ -3,6 +3,8 @@
 #ifndef EXAMPLE_REASON_H
 #define EXAMPLE_REASON_H
 
+#include <coupon/coupon.h>
+
 enum reason {
   REASON_OK = 0,
   REASON_ISSUED,
@@ -58,5 +60,8 @@ struct reason_words {
 };
 
 const struct reason_words *reason_words(enum reason reason);
+
+/* Why the engine did not do what it was asked: of its faults, and of what is not final. */
+enum reason reason_of_status(coupon_status status);
 
 #endif

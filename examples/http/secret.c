@@ -29,7 +29,7 @@ bool secret_read(struct secret *secret, const char *file) {
   const char *variable = getenv("COUPON_HTTP_SECRET");
   if (variable != NULL) return take(secret, "COUPON_HTTP_SECRET", variable, strlen(variable));
 
-  int fd = open(file, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+  int fd = open(file, O_RDONLY | O_CLOEXEC);
   if (fd < 0) return complain(file, strerror(errno));
   struct stat status;
   char bytes[SECRET_MAX + 2];

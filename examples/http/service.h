@@ -133,8 +133,6 @@ void answer_bytes(struct request *request, enum reason reason, const char *conte
 void answer_raw(enum reason reason, struct text *to);
 /* A filter that puts libh2o's own errors into our words. */
 void answer_rewrite_errors(h2o_pathconf_t *pathconf);
-/* The faults of the engine. */
-enum reason reason_of_status(coupon_status status);
 
 /* --- waiting (waiting.c) -------------------------------------------------------------------------- */
 
