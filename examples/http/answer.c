@@ -53,7 +53,7 @@ static void envelope(struct text *to, enum reason reason, const char *message, c
   text_string(to, "}");
 }
 
-static void count(struct loop *loop, enum reason reason) {
+void answer_count(struct loop *loop, enum reason reason) {
   /* relaxed: a figure, with one writer. */
   _Atomic uint64_t *counter = &loop->answers[reason];
   atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + 1, memory_order_relaxed);
@@ -79,7 +79,7 @@ static void send_all(struct request *request, enum reason reason, const char *co
   if (words->status == 401)
     h2o_add_header(&req->pool, &req->res.headers, H2O_TOKEN_WWW_AUTHENTICATE, NULL, H2O_STRLIT("Bearer"));
   if (request->request_id.len > 0) add_header(req, "x-request-id", request->request_id.base, request->request_id.len);
-  count(request->loop, reason);
+  answer_count(request->loop, reason);
   connection_enter(request->connection, PHASE_SENDING);
   h2o_start_response(req, &generator);
   h2o_send(req, &body, request_is_head(req) ? 0 : 1, H2O_SEND_STATE_FINAL);
@@ -183,7 +183,7 @@ static void set_up_rewriting(h2o_filter_t *filter, h2o_req_t *req, h2o_ostream_t
     req->res.content_length = rewriting->body.len;
     req->res.headers = (h2o_headers_t){0};
     h2o_add_header(&req->pool, &req->res.headers, H2O_TOKEN_CONTENT_TYPE, NULL, json_type, sizeof json_type - 1);
-    count(connection->loop, reason);
+    answer_count(connection->loop, reason);
     connection_enter(connection, PHASE_SENDING);
     connection_linger(connection);
     slot = &rewriting->super.next;

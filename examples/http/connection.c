@@ -94,12 +94,12 @@ static void tell(struct loop *loop, int fd, enum reason reason) {
   ssize_t ignored = send(fd, raw.bytes, raw.length, MSG_DONTWAIT | MSG_NOSIGNAL);
   (void)ignored;
   text_free(&raw);
-  /* relaxed: a figure, with one writer. */
-  atomic_fetch_add_explicit(&loop->answers[reason], 1, memory_order_relaxed);
+  answer_count(loop, reason);
 }
 
 void connection_accept(struct loop *loop, h2o_socket_t *socket) {
   struct service *service = loop->service;
+  /* relaxed, here and below: it only counts, and a fetch-and-add alone keeps the limit exact. */
   uint64_t before = atomic_fetch_add_explicit(&service->connections, 1, memory_order_relaxed);
   if (before >= service->options.max_connections) {
     atomic_fetch_sub_explicit(&service->connections, 1, memory_order_relaxed);

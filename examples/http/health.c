@@ -89,6 +89,7 @@ void handle_metrics(struct request *request) {
     return;
   }
   struct text body = TEXT_INIT;
+  /* relaxed: figures. */
   write_answers(&body, service);
   figure(&body, "coupon_http_connections", "gauge", atomic_load_explicit(&service->connections, memory_order_relaxed));
   figure(&body, "coupon_http_waiting_answers", "gauge", atomic_load_explicit(&service->waiting, memory_order_relaxed));

@@ -198,8 +198,10 @@ int serve(const struct options *options) {
   (void)pthread_sigmask(SIG_BLOCK, &signals, NULL);
   (void)signal(SIGPIPE, SIG_IGN); /* libh2o writes to clients that may have gone */
 
-  if (!raise_descriptor_limit(options) || !make_directory(options->directory) || !open_files(&service))
+  if (!raise_descriptor_limit(options) || !make_directory(options->directory) || !open_files(&service)) {
+    (void)coupon_destroy(service.engine); /* closes the log, if it was opened before something else failed */
     return EXIT_TROUBLE;
+  }
   int status = run(&service, &signals);
   coupon_status closed = coupon_close(service.engine);
   if (closed != COUPON_OK) {

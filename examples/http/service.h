@@ -131,6 +131,8 @@ void answer_retry(struct request *request, enum reason reason, unsigned seconds)
 void answer_bytes(struct request *request, enum reason reason, const char *content_type, struct text *body);
 /* The whole answer for one who is refused outside of libh2o. To be freed. */
 void answer_raw(enum reason reason, struct text *to);
+/* Counts an answer for /metrics. */
+void answer_count(struct loop *loop, enum reason reason);
 /* A filter that puts libh2o's own errors into our words. */
 void answer_rewrite_errors(h2o_pathconf_t *pathconf);
 

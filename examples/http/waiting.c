@@ -55,7 +55,7 @@ void waiting_add(struct request *request) {
   }
   struct waiting_entry entry = {.lsn = request->ticket.lsn, .since_ms = loop_now_ms(loop), .request = request};
   sift_up(waiting, waiting->count++, entry);
-  atomic_fetch_add_explicit(&loop->service->waiting, 1, memory_order_relaxed);
+  atomic_fetch_add_explicit(&loop->service->waiting, 1, memory_order_relaxed); /* it only counts */
   count(loop);
   if (!h2o_timeout_is_linked(&loop->round_end))
     h2o_timeout_link(loop->context.loop, &loop->context.zero_timeout, &loop->round_end);
@@ -66,7 +66,7 @@ void waiting_remove(struct request *request) {
   struct waiting *waiting = &loop->waiting;
   size_t index = request->waiting_index;
   request->waiting_index = SIZE_MAX;
-  atomic_fetch_sub_explicit(&loop->service->waiting, 1, memory_order_relaxed);
+  atomic_fetch_sub_explicit(&loop->service->waiting, 1, memory_order_relaxed); /* it only counts */
   struct waiting_entry last = waiting->entries[--waiting->count];
   if (index < waiting->count) {
     if (index > 0 && last.lsn < waiting->entries[(index - 1) / 2].lsn)

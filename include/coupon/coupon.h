@@ -29,8 +29,8 @@
  *   concurrent request of the same user in the same campaign.
  *
  * Which faults any call on an engine may return, in this order of precedence:
- * COUPON_E_INVAL and COUPON_E_STOCK_RANGE (a bad argument), COUPON_E_FORKED, COUPON_E_CLOSED, COUPON_E_FAILED. They are not
- * repeated below.
+ * COUPON_E_INVAL and COUPON_E_STOCK_RANGE (a bad argument), COUPON_E_FORKED, COUPON_E_CLOSED,
+ * COUPON_E_FAILED. They are not repeated below.
  */
 #ifndef COUPON_COUPON_H
 #define COUPON_COUPON_H
@@ -217,8 +217,8 @@ struct coupon_report {
  * On success `*engine` is the caller's, to be ended by coupon_close() and coupon_destroy(); on
  * failure it is NULL.
  *
- * @return COUPON_OK; COUPON_E_INVAL, COUPON_E_ACCESS, COUPON_E_LOCKED, COUPON_E_LOG_FULL, COUPON_E_CORRUPT (with file and
- * offset in the report), COUPON_E_VERSION, COUPON_E_IO, COUPON_E_NO_SPACE, COUPON_E_NOMEM, COUPON_E_THREAD.
+ * @return COUPON_OK; COUPON_E_INVAL, COUPON_E_ACCESS, COUPON_E_LOCKED, COUPON_E_LOG_FULL, COUPON_E_CORRUPT (with
+ * file and offset in the report), COUPON_E_VERSION, COUPON_E_IO, COUPON_E_NO_SPACE, COUPON_E_NOMEM, COUPON_E_THREAD.
  * @since 0.1.0
  */
 COUPON_API COUPON_MUST_CHECK coupon_status coupon_open(const char *directory, const struct coupon_options *options,
