@@ -201,12 +201,14 @@ coupon_status coupon_read_stats(coupon_engine *engine, struct coupon_stats *stat
 static coupon_status fill_spec(const struct coupon_campaign_spec *given, struct cpn_campaign_spec *spec) {
   if (!input_is_valid(given, sizeof *given)) return COUPON_E_INVAL;
   size_t length = given->name == NULL ? 0 : strnlen(given->name, COUPON_NAME_MAX + 1);
-  if (length > COUPON_NAME_MAX || given->user_limit > 1) return COUPON_E_INVAL;
+  if (length > COUPON_NAME_MAX || given->user_limit > 1 || given->reserved != 0) return COUPON_E_INVAL;
+  if (given->user_kind != COUPON_USER_U64 && given->user_kind != COUPON_USER_UUID) return COUPON_E_INVAL;
   if (given->closes_at_ns != 0 && given->closes_at_ns <= given->opens_at_ns) return COUPON_E_INVAL;
   if (given->stock > COUPON_STOCK_MAX) return COUPON_E_STOCK_RANGE;
   *spec = (struct cpn_campaign_spec){.id = given->id,
                                      .stock = given->stock,
-                                     .user_limit = given->user_limit,
+                                     .user_limit = (uint32_t)given->user_limit,
+                                     .user_kind = given->user_kind,
                                      .opens_at_ns = given->opens_at_ns,
                                      .closes_at_ns = given->closes_at_ns,
                                      .name = given->name == NULL ? "" : given->name,
@@ -226,7 +228,7 @@ coupon_status coupon_create(coupon_engine *engine, const struct coupon_campaign_
   /* Whatever the deadline: creating may wait for other creators, and for a grace period. */
   if (cpn_callback_inside()) return end_visit(engine, &guest, COUPON_E_IN_CALLBACK);
   uint64_t lsn;
-  while ((status = cpn_engine_create(engine, &spec, &lsn)) == COUPON_E_BUSY) {
+  while ((status = cpn_engine_create(engine, &spec, given->prepare, &lsn)) == COUPON_E_BUSY) {
     status = cpn_wait_room(engine, cpn_campaign_words(spec.name_length), deadline);
     if (status != COUPON_OK) break;
   }
@@ -263,13 +265,58 @@ coupon_status coupon_list(coupon_engine *engine, uint64_t from, struct coupon_ca
 
 /* --- issuing ------------------------------------------------------------------------------------- */
 
-coupon_status coupon_try_issue(coupon_engine *engine, uint64_t campaign, uint64_t user, struct coupon_ticket *ticket) {
+/* The fast ones: nothing in them is a point of cancellation, nor changes errno; where that may be otherwise (a callback,
+ * an allocation, a wake-up), it is seen to there. Only a cancellation of the asynchronous type, which may come anywhere,
+ * is held off here; that costs little where the type is the other already. */
+CPN_HOT static inline coupon_status enter_fast(coupon_engine *engine, int *cancel_type) {
+  if (CPN_UNLIKELY(*engine->fork_page != CPN_FORK_MAGIC)) return COUPON_E_FORKED;
+  (void)pthread_setcanceltype(PTHREAD_CANCEL_DEFERRED, cancel_type);
+  cpn_rcu_read_lock();
+  coupon_status status = cpn_engine_gate(engine);
+  if (CPN_LIKELY(status == COUPON_OK)) return COUPON_OK;
+  cpn_rcu_read_unlock();
+  int ignored;
+  (void)pthread_setcanceltype(*cancel_type, &ignored);
+  return status;
+}
+
+CPN_HOT static inline coupon_status leave_fast(int cancel_type, coupon_status status) {
+  cpn_rcu_read_unlock();
+  int ignored;
+  if (CPN_UNLIKELY(cancel_type != PTHREAD_CANCEL_DEFERRED)) (void)pthread_setcanceltype(cancel_type, &ignored);
+  return status;
+}
+
+CPN_HOT static inline coupon_status try_issue(coupon_engine *engine, uint64_t campaign, uint64_t user, const unsigned char *uuid,
+                               struct coupon_ticket *ticket) {
   if (CPN_UNLIKELY(engine == NULL || !output_is_valid(ticket, sizeof *ticket))) return COUPON_E_INVAL;
-  struct guest guest;
-  coupon_status status = enter(engine, &guest);
-  if (CPN_UNLIKELY(status != COUPON_OK)) return guest_leave(&guest, status);
-  if (CPN_UNLIKELY(engine->options.read_only != 0)) return leave(&guest, COUPON_E_READ_ONLY);
-  return leave(&guest, cpn_engine_try_issue(engine, campaign, user, ticket));
+  int cancel_type;
+  coupon_status status = enter_fast(engine, &cancel_type);
+  if (CPN_UNLIKELY(status != COUPON_OK)) return status;
+  if (CPN_UNLIKELY(engine->options.read_only != 0)) return leave_fast(cancel_type, COUPON_E_READ_ONLY);
+  return leave_fast(cancel_type, cpn_engine_try_issue(engine, campaign, user, uuid, ticket));
+}
+
+CPN_HOT coupon_status coupon_try_issue(coupon_engine *engine, uint64_t campaign, uint64_t user, struct coupon_ticket *ticket) {
+  return try_issue(engine, campaign, user, NULL, ticket);
+}
+
+CPN_HOT coupon_status coupon_try_issue_uuid(coupon_engine *engine, uint64_t campaign, const unsigned char *uuid,
+                                    struct coupon_ticket *ticket) {
+  return CPN_UNLIKELY(uuid == NULL) ? COUPON_E_INVAL : try_issue(engine, campaign, 0, uuid, ticket);
+}
+
+coupon_status coupon_try_issue_batch(coupon_engine *engine, const struct coupon_request *requests, size_t count,
+                                     struct coupon_ticket *tickets, size_t element_size) {
+  if (engine == NULL || element_size < sizeof *tickets || element_size > STRUCT_SIZE_MAX) return COUPON_E_INVAL;
+  if (count != 0 && (requests == NULL || tickets == NULL)) return COUPON_E_INVAL;
+  if (element_size % _Alignof(struct coupon_ticket) != 0) return COUPON_E_INVAL;
+  int cancel_type;
+  coupon_status status = enter_fast(engine, &cancel_type);
+  if (CPN_UNLIKELY(status != COUPON_OK)) return status;
+  if (CPN_UNLIKELY(engine->options.read_only != 0)) return leave_fast(cancel_type, COUPON_E_READ_ONLY);
+  cpn_batch_issue(engine, requests, count, (char *)tickets, element_size);
+  return leave_fast(cancel_type, COUPON_OK);
 }
 
 /* The flag, and the number of an answer that is a ticket, which the commit stage has given it by the time it is
@@ -281,7 +328,7 @@ static bool complete(coupon_engine *engine, struct coupon_ticket *ticket) {
   cpn_rcu_read_lock();
   cpn_engine_set_final(engine, ticket);
   bool final = (ticket->flags & COUPON_TICKET_FINAL) != 0;
-  uint64_t number = is_ticket ? cpn_query_number(engine, ticket->campaign, ticket->user, ticket->lsn) : 0;
+  uint64_t number = is_ticket ? cpn_query_number(engine, ticket) : 0;
   cpn_rcu_read_unlock();
   if (number != 0) ticket->number = number;
   if (!is_ticket || !final || number != 0) return true;
@@ -289,8 +336,8 @@ static bool complete(coupon_engine *engine, struct coupon_ticket *ticket) {
   return false;
 }
 
-coupon_status coupon_issue(coupon_engine *engine, uint64_t campaign, uint64_t user, int64_t deadline,
-                           struct coupon_ticket *ticket) {
+static coupon_status issue(coupon_engine *engine, uint64_t campaign, uint64_t user, const unsigned char *uuid,
+                           int64_t deadline, struct coupon_ticket *ticket) {
   if (engine == NULL || !output_is_valid(ticket, sizeof *ticket)) return COUPON_E_INVAL;
   struct guest guest;
   coupon_status status = visit(engine, &guest);
@@ -300,10 +347,10 @@ coupon_status coupon_issue(coupon_engine *engine, uint64_t campaign, uint64_t us
   for (;;) {
     cpn_rcu_read_lock();
     status = cpn_engine_gate(engine);
-    if (status == COUPON_OK) status = cpn_engine_try_issue(engine, campaign, user, ticket);
+    if (status == COUPON_OK) status = cpn_engine_try_issue(engine, campaign, user, uuid, ticket);
     cpn_rcu_read_unlock();
     if (status != COUPON_E_BUSY) break;
-    status = cpn_wait_room(engine, CPN_WORDS_ISSUE, deadline);
+    status = cpn_wait_room(engine, cpn_issue_words(uuid == NULL ? 1 : 2), deadline);
     if (status != COUPON_OK) break;
   }
   if (status >= 0) {
@@ -313,6 +360,16 @@ coupon_status coupon_issue(coupon_engine *engine, uint64_t campaign, uint64_t us
     if (final == COUPON_E_FAILED) status = COUPON_E_FAILED;
   }
   return end_visit(engine, &guest, status);
+}
+
+coupon_status coupon_issue(coupon_engine *engine, uint64_t campaign, uint64_t user, int64_t deadline,
+                           struct coupon_ticket *ticket) {
+  return issue(engine, campaign, user, NULL, deadline, ticket);
+}
+
+coupon_status coupon_issue_uuid(coupon_engine *engine, uint64_t campaign, const unsigned char *uuid, int64_t deadline,
+                                struct coupon_ticket *ticket) {
+  return uuid == NULL ? COUPON_E_INVAL : issue(engine, campaign, 0, uuid, deadline, ticket);
 }
 
 coupon_status coupon_wait(coupon_engine *engine, struct coupon_ticket *ticket, int64_t deadline) {
@@ -355,14 +412,25 @@ coupon_status coupon_eventfd(coupon_engine *engine, int *fd) {
 
 /* --- reading ------------------------------------------------------------------------------------- */
 
-coupon_status coupon_lookup(coupon_engine *engine, uint64_t campaign, uint64_t user, struct coupon_ticket *ticket,
-                            uint64_t *count) {
-  if (engine == NULL || !output_is_valid(ticket, sizeof *ticket)) return COUPON_E_INVAL;
-  struct guest guest;
-  coupon_status status = enter(engine, &guest);
-  if (status != COUPON_OK) return guest_leave(&guest, status);
+CPN_HOT static inline coupon_status lookup(coupon_engine *engine, uint64_t campaign, uint64_t user, const unsigned char *uuid,
+                            struct coupon_ticket *ticket, uint64_t *count) {
+  if (CPN_UNLIKELY(engine == NULL || !output_is_valid(ticket, sizeof *ticket))) return COUPON_E_INVAL;
+  int cancel_type;
+  coupon_status status = enter_fast(engine, &cancel_type);
+  if (CPN_UNLIKELY(status != COUPON_OK)) return status;
   uint64_t unwanted;
-  return leave(&guest, cpn_query_lookup(engine, campaign, user, ticket, count != NULL ? count : &unwanted));
+  return leave_fast(cancel_type,
+                    cpn_query_lookup(engine, campaign, user, uuid, ticket, count != NULL ? count : &unwanted));
+}
+
+CPN_HOT coupon_status coupon_lookup(coupon_engine *engine, uint64_t campaign, uint64_t user, struct coupon_ticket *ticket,
+                            uint64_t *count) {
+  return lookup(engine, campaign, user, NULL, ticket, count);
+}
+
+CPN_HOT coupon_status coupon_lookup_uuid(coupon_engine *engine, uint64_t campaign, const unsigned char *uuid,
+                                 struct coupon_ticket *ticket, uint64_t *count) {
+  return uuid == NULL ? COUPON_E_INVAL : lookup(engine, campaign, 0, uuid, ticket, count);
 }
 
 coupon_status coupon_tickets(coupon_engine *engine, uint64_t campaign_id, uint64_t from, struct coupon_ticket *tickets,
@@ -375,11 +443,10 @@ coupon_status coupon_tickets(coupon_engine *engine, uint64_t campaign_id, uint64
   *count = 0;
   struct cpn_campaign *campaign = cpn_directory_find(&engine->campaigns, campaign_id);
   if (campaign == NULL) return leave(&guest, COUPON_NO_CAMPAIGN);
-  uint64_t numbered = cpn_tickets_numbered(&campaign->tickets);
   if (from == 0) from = 1;
-  for (; *count < capacity && from <= numbered; from++) {
+  for (; *count < capacity && from <= campaign->spec.stock; from++) {
     struct coupon_ticket ticket = COUPON_TICKET_INIT;
-    cpn_query_ticket(engine, campaign, from, &ticket);
+    if (!cpn_query_ticket(engine, campaign, from, &ticket)) break;
     ticket.size = element_size;
     memcpy((char *)tickets + *count * element_size, &ticket, sizeof ticket);
     ++*count;

@@ -27,6 +27,12 @@
  * - Calls preserve errno, do not act on pthread_cancel(), install no handler, and print nothing.
  * - "Decides" below means: does not wait for the disk, nor for another caller, except for a
  *   concurrent request of the same user in the same campaign.
+ * - A user is a number or 16 bytes (a UUID): a campaign says which at its creation. Calls whose name ends
+ *   in `_uuid` are those without for users of 16 bytes; either form in a campaign of the other kind
+ *   answers COUPON_E_USER_KIND and changes nothing.
+ * - The time of issue is the wall clock as a thread of the library reads it, every half millisecond while
+ *   there are calls: it lags by that much, by more where that thread waits for a processor, and never
+ *   goes back. With a `clock` of the caller's own it is what that says.
  *
  * Which faults any call on an engine may return, in this order of precedence:
  * COUPON_E_INVAL and COUPON_E_STOCK_RANGE (a bad argument), COUPON_E_FORKED, COUPON_E_CLOSED,
@@ -92,7 +98,8 @@ enum {
   COUPON_E_READ_ONLY = -15,   /**< the engine was opened with `read_only` */
   COUPON_E_ACCESS = -16,      /**< no permission, or the path is not a directory, or does not exist */
   COUPON_E_THREAD = -17,      /**< the library's thread, or a kernel object it needs, was refused */
-  COUPON_E_LOG_FULL = -18     /**< the log has reached its last LSN, COUPON_LSN_MAX */
+  COUPON_E_LOG_FULL = -18,    /**< the log has reached its last LSN, COUPON_LSN_MAX */
+  COUPON_E_USER_KIND = -19    /**< the campaign's users are of the other kind: numbers, or 16 bytes */
 };
 
 /** The constant's name, e.g. "COUPON_SOLD_OUT"; "COUPON_?" for a number that is none. Never NULL. */
@@ -130,7 +137,8 @@ typedef struct coupon_engine coupon_engine;
 enum {
   COUPON_SYNC = 0,    /**< its record survives a power loss (fdatasync returned) */
   COUPON_WRITTEN = 1, /**< its record survives the process (write returned), not a power loss */
-  COUPON_NONE = 2     /**< in memory only: no directory, no log; same decisions, numbers and times */
+  COUPON_NONE = 2     /**< in memory only: no directory, no log; same decisions, numbers and times. Every answer is
+                           final at once, has its number, and rests on LSN 0 */
 };
 
 /** Levels for the log callback. */
@@ -162,9 +170,9 @@ struct coupon_callbacks {
    *  thread, before coupon_open() returns, once per segment. */
   void (*progress)(void *context, uint64_t done, uint64_t total);
   /** Everything up to `durable_lsn` is final; or the engine stopped with `fault` (else COUPON_OK).
-   *  The commit thread, and for the first and last record of a life the thread that opens or closes
-   *  (with COUPON_NONE: any caller's), once per group commit. Keep it short: the next commit waits
-   *  for it. */
+   *  The commit thread, and for the first and last record of a life the thread that opens or closes,
+   *  once per group commit. Keep it short: the next commit waits for it. With COUPON_NONE, where nothing
+   *  is ever not final, it is not called. */
   void (*durable)(void *context, uint64_t durable_lsn, coupon_status fault);
   void *context;
 };
@@ -284,6 +292,14 @@ COUPON_API COUPON_MUST_CHECK coupon_status coupon_read_stats(coupon_engine *engi
  * Campaigns
  * --------------------------------------------------------------------------------------------- */
 
+/** What identifies a campaign's users. */
+enum {
+  COUPON_USER_U64 = 0, /**< any number */
+  COUPON_USER_UUID = 1 /**< any 16 bytes */
+};
+
+#define COUPON_UUID_SIZE 16
+
 struct coupon_campaign_spec {
   size_t size;           /**< sizeof(struct coupon_campaign_spec) */
   uint64_t id;           /**< any value */
@@ -292,10 +308,17 @@ struct coupon_campaign_spec {
   uint64_t opens_at_ns;  /**< first moment at which tickets are issued; 0: at once */
   uint64_t closes_at_ns; /**< first moment at which none are issued any more, > opens_at_ns; 0: never */
   const char *name;      /**< at most COUPON_NAME_MAX bytes, any but zero; NULL: "" */
+  /** Tickets to make memory ready for before the call returns: allocated and touched, so that no request ever waits
+   *  for it; about 30 bytes each, and most of a second for 10 million. More than the stock counts as the stock. 0:
+   *  none; memory grows with the tickets, ahead of them where a thread of the library finds the time. Not part of
+   *  the description: it is not recorded, and may differ when a campaign is created again. */
+  uint64_t prepare;
+  int32_t user_kind; /**< COUPON_USER_U64 or COUPON_USER_UUID */
+  int32_t reserved;  /**< 0 */
 };
 
 #define COUPON_CAMPAIGN_SPEC_INIT \
-  { sizeof(struct coupon_campaign_spec), 0, 0, 1, 0, 0, NULL }
+  { sizeof(struct coupon_campaign_spec), 0, 0, 1, 0, 0, NULL, 0, COUPON_USER_U64, 0 }
 
 /** A campaign's state. */
 enum { COUPON_STATE_SCHEDULED = 0, COUPON_STATE_OPEN = 1, COUPON_STATE_SOLD_OUT = 2, COUPON_STATE_CLOSED = 3 };
@@ -313,21 +336,25 @@ struct coupon_campaign_info {
   int32_t state;        /**< COUPON_STATE_…, at the decision time of this call */
   uint32_t index;       /**< 0, 1, 2 … in order of creation */
   char name[COUPON_NAME_MAX + 1];
+  int32_t user_kind;     /**< COUPON_USER_U64 or COUPON_USER_UUID */
+  int32_t reserved;      /**< 0 */
+  uint64_t claim_bytes;  /**< memory that its claims hold, room for more included */
+  uint64_t ticket_bytes; /**< memory that its tickets hold, room for more included */
 };
 
-#define COUPON_CAMPAIGN_INFO_INIT                                            \
-  {                                                                          \
-    sizeof(struct coupon_campaign_info), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, { 0 } \
+#define COUPON_CAMPAIGN_INFO_INIT                                                      \
+  {                                                                                    \
+    sizeof(struct coupon_campaign_info), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, {0}, 0, 0, 0, 0 \
   }
 
 /**
  * Creates a campaign, or finds that one with the same id and the same description exists, and waits
- * until that is final or the deadline passes. Any stock creates at once: memory grows with tickets; the
- * first may take 16 MiB at once. May wait for other creators and for a grace period, whatever the deadline.
+ * until that is final or the deadline passes. Any stock creates at once, unless `prepare` asks for more:
+ * memory grows with tickets; the first may take 1 MiB at once. May wait for other creators, whatever the deadline.
  *
  * @return COUPON_OK: it exists, and that is final; COUPON_NOT_FINAL: it exists, but the deadline has
  * passed before that was final; COUPON_E_EXISTS: the id has another description; COUPON_E_STOCK_RANGE;
- * COUPON_E_INVAL (limit, window, name); COUPON_E_NOMEM; COUPON_E_BUSY: no room in the log buffer by the
+ * COUPON_E_INVAL (limit, window, name, kind); COUPON_E_NOMEM; COUPON_E_BUSY: no room in the log buffer by the
  * deadline; COUPON_E_LOG_FULL; COUPON_E_READ_ONLY; COUPON_E_IN_CALLBACK, whatever the deadline.
  * @since 0.1.0
  */
@@ -359,16 +386,19 @@ enum {
 struct coupon_ticket {
   size_t size;       /**< sizeof(struct coupon_ticket) */
   uint64_t campaign; /**< id */
-  uint64_t user;
+  uint64_t user;     /**< of a campaign whose users are numbers; 0 in one whose users are 16 bytes */
   uint64_t number;  /**< 1, 2, 3 … in the campaign; 0: the ticket is not final, and has none yet (see coupon_wait) */
   uint64_t lsn;     /**< the answer is final when this is durable */
   uint64_t time_ns; /**< of issue, or of the refusal; times of issue never fall along the numbers */
   uint32_t flags;   /**< COUPON_TICKET_FINAL */
   int32_t answer;   /**< what was decided: COUPON_ISSUED, COUPON_SOLD_OUT …; means nothing beside a fault */
+  unsigned char uuid[COUPON_UUID_SIZE]; /**< of a campaign whose users are 16 bytes; else left as it was */
 };
 
-#define COUPON_TICKET_INIT \
-  { sizeof(struct coupon_ticket), 0, 0, 0, 0, 0, 0, 0 }
+#define COUPON_TICKET_INIT                                   \
+  {                                                          \
+    sizeof(struct coupon_ticket), 0, 0, 0, 0, 0, 0, 0, { 0 } \
+  }
 
 /**
  * "One of these, for me": decides, never waits for the disk.
@@ -388,6 +418,37 @@ struct coupon_ticket {
 COUPON_API COUPON_MUST_CHECK coupon_status coupon_try_issue(coupon_engine *engine, uint64_t campaign, uint64_t user,
                                                             struct coupon_ticket *ticket);
 
+/** As coupon_try_issue(), for a user of COUPON_UUID_SIZE bytes. Also COUPON_E_USER_KIND. @since 0.1.0 */
+COUPON_API COUPON_MUST_CHECK coupon_status coupon_try_issue_uuid(coupon_engine *engine, uint64_t campaign,
+                                                                 const unsigned char *uuid,
+                                                                 struct coupon_ticket *ticket);
+
+/** One request of a batch. Which of `user` and `uuid` counts is the campaign's to say; the other is not looked at. */
+struct coupon_request {
+  uint64_t campaign;
+  uint64_t user;
+  unsigned char uuid[COUPON_UUID_SIZE];
+};
+
+/**
+ * Decides `count` requests, of any campaigns, as coupon_try_issue() would one by one, in a fraction of the time: what
+ * they need of memory is fetched for all before the first is decided, and their records are reserved at
+ * once. tickets[i] (an array of `count` elements of `element_size` bytes, which stands in for their `size`)
+ * is the answer to requests[i], and its `answer` the status: an answer, or a fault of this request alone
+ * (COUPON_E_NOMEM, COUPON_E_BUSY, COUPON_E_LOG_FULL, with nothing changed for it).
+ *
+ * The requests count as concurrent: each is linearizable for itself, the batch as a whole is not one step. Of
+ * those that are issued at once the numbers rise along the array; a user's second request in a batch comes
+ * after the first. A user may stand in any number of batches that run at the same time, in any order: nobody
+ * waits while holding another's claim. Costs least from about 32 requests on; there is no upper limit.
+ *
+ * @return COUPON_OK: each request has its answer; COUPON_E_INVAL: an argument is NULL where count is not 0, or
+ * `element_size` is out of range; COUPON_E_READ_ONLY. On a fault that is returned no ticket is written. @since 0.1.0
+ */
+COUPON_API COUPON_MUST_CHECK coupon_status coupon_try_issue_batch(coupon_engine *engine,
+                                                                  const struct coupon_request *requests, size_t count,
+                                                                  struct coupon_ticket *tickets, size_t element_size);
+
 /**
  * As coupon_try_issue(), and waits until the answer is final or the deadline passes: the flag
  * COUPON_TICKET_FINAL tells which. Also waits, up to the deadline, for room in a full log buffer.
@@ -398,6 +459,11 @@ COUPON_API COUPON_MUST_CHECK coupon_status coupon_try_issue(coupon_engine *engin
  */
 COUPON_API COUPON_MUST_CHECK coupon_status coupon_issue(coupon_engine *engine, uint64_t campaign, uint64_t user,
                                                         int64_t deadline, struct coupon_ticket *ticket);
+
+/** As coupon_issue(), for a user of COUPON_UUID_SIZE bytes. Also COUPON_E_USER_KIND. @since 0.1.0 */
+COUPON_API COUPON_MUST_CHECK coupon_status coupon_issue_uuid(coupon_engine *engine, uint64_t campaign,
+                                                             const unsigned char *uuid, int64_t deadline,
+                                                             struct coupon_ticket *ticket);
 
 /**
  * Waits until the answer in `ticket` (as an earlier call on this engine filled it) is final or the deadline
@@ -440,6 +506,11 @@ COUPON_API COUPON_MUST_CHECK coupon_status coupon_eventfd(coupon_engine *engine,
  */
 COUPON_API COUPON_MUST_CHECK coupon_status coupon_lookup(coupon_engine *engine, uint64_t campaign, uint64_t user,
                                                          struct coupon_ticket *ticket, uint64_t *count);
+
+/** As coupon_lookup(), for a user of COUPON_UUID_SIZE bytes. Also COUPON_E_USER_KIND. @since 0.1.0 */
+COUPON_API COUPON_MUST_CHECK coupon_status coupon_lookup_uuid(coupon_engine *engine, uint64_t campaign,
+                                                              const unsigned char *uuid, struct coupon_ticket *ticket,
+                                                              uint64_t *count);
 
 /**
  * A campaign's tickets in order of their numbers, a page at a time: fills `tickets` (an array of

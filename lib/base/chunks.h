@@ -30,10 +30,29 @@ void cpn_chunks_init(struct cpn_chunks *chunks, uint32_t element_size, uint32_t 
 void cpn_chunks_fini(struct cpn_chunks *chunks, struct cpn_memory *memory);
 
 /* Makes the element at `index` (< max_count) exist. Returns where its chunk ends, the index behind its last
- * element; 0: no memory, nothing was changed. */
-CPN_MUST_CHECK uint64_t cpn_chunks_ensure(struct cpn_chunks *chunks, struct cpn_memory *memory, uint64_t index);
+ * element; 0: no memory, nothing was changed. `*made` becomes the bytes of the chunk that was made for it, or 0. */
+CPN_MUST_CHECK uint64_t cpn_chunks_ensure(struct cpn_chunks *chunks, struct cpn_memory *memory, uint64_t index,
+                                          size_t *made);
+
+/* Where an index lies: with 2^first_bits added, its highest bit names the chunk. */
+struct cpn_chunks_place {
+  uint32_t chunk;
+  uint64_t offset;
+};
+
+static inline struct cpn_chunks_place cpn_chunks_place(const struct cpn_chunks *chunks, uint64_t index) {
+  uint64_t shifted = index + (UINT64_C(1) << chunks->first_bits);
+  uint32_t high = 63 - (uint32_t)__builtin_clzll(shifted);
+  return (struct cpn_chunks_place){high - chunks->first_bits, shifted - (UINT64_C(1) << high)};
+}
 
 /* The element at `index`, which must exist. */
-void *cpn_chunks_at(const struct cpn_chunks *chunks, uint64_t index);
+static inline void *cpn_chunks_at(const struct cpn_chunks *chunks, uint64_t index) {
+  struct cpn_chunks_place place = cpn_chunks_place(chunks, index);
+  /* acquire: pairs with the release of cpn_chunks_ensure(), for readers that came by the index alone. */
+  char *chunk = atomic_load_explicit(&chunks->chunk[place.chunk], memory_order_acquire);
+  CPN_DEBUG_ASSERT(chunk != NULL);
+  return chunk + place.offset * chunks->element_size;
+}
 
 #endif

@@ -10,6 +10,9 @@
 /* The steps of the time of issue. Finer ones would make the shared `last` change at every call. */
 #define WALL_STEP_NS 1000U
 
+/* So many looks by decisions are worth the keeper's waking. */
+#define LOOKS_TO_ASK 64
+
 static uint64_t system_wall(void *context) {
   (void)context;
   struct timespec now;
@@ -22,7 +25,11 @@ void cpn_clock_init(struct cpn_clock *clock, uint64_t (*wall)(void *context), vo
   clock->wall = wall != NULL ? wall : system_wall;
   clock->context = context;
   clock->is_callback = wall != NULL;
+  clock->asked_for = NULL;
   atomic_init(&clock->last, 0);
+  atomic_init(&clock->kept, 0);
+  atomic_init(&clock->used, 0);
+  atomic_init(&clock->looks, 0);
 }
 
 static uint64_t read_wall(struct cpn_clock *clock) {
@@ -33,11 +40,26 @@ static uint64_t read_wall(struct cpn_clock *clock) {
   return wall;
 }
 
-uint64_t cpn_clock_now(struct cpn_clock *clock) {
+uint64_t cpn_clock_look(struct cpn_clock *clock) {
   uint64_t wall = read_wall(clock);
   cpn_clock_raise(clock, wall);
+  /* relaxed: it only counts. */
+  if (clock->asked_for != NULL && (atomic_fetch_add_explicit(&clock->looks, 1, memory_order_relaxed) + 1) % LOOKS_TO_ASK == 0)
+    clock->asked_for(clock->asked_context);
   return cpn_max_u64(wall, cpn_clock_last(clock));
 }
+
+void cpn_clock_keep(struct cpn_clock *clock) {
+  cpn_clock_raise(clock, read_wall(clock));
+  /* release: the time before the word that it is kept. */
+  atomic_store_explicit(&clock->kept, 1, memory_order_release);
+}
+
+bool cpn_clock_was_used(struct cpn_clock *clock) {
+  return atomic_exchange_explicit(&clock->used, 0, memory_order_relaxed) != 0; /* relaxed: a hint */
+}
+
+void cpn_clock_let_go(struct cpn_clock *clock) { atomic_store_explicit(&clock->kept, 0, memory_order_relaxed); }
 
 void cpn_clock_raise(struct cpn_clock *clock, uint64_t time) {
   /* acq_rel and acquire: who is told time t has everything that t's first teller had done before, so (a)

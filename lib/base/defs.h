@@ -13,8 +13,20 @@
 /* Bytes that two cores exchange as one. 64 on x86-64 and on the aarch64 cores we know. */
 #define CPN_CACHE_LINE 64
 
+#if defined(__SANITIZE_THREAD__)
+#define CPN_TSAN 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define CPN_TSAN 1
+#endif
+#endif
+
 #define CPN_LIKELY(x) __builtin_expect(!!(x), 1)
 #define CPN_UNLIKELY(x) __builtin_expect(!!(x), 0)
+/* A function that every request passes, without arrays of its own: nothing on its stack can overflow, so it does without the
+ * guard that hardened builds put there for every local whose address is taken. */
+#define CPN_HOT __attribute__((hot, no_stack_protector))
+
 #define CPN_MUST_CHECK __attribute__((warn_unused_result))
 
 /*
@@ -33,6 +45,10 @@ _Noreturn void cpn_invariant_broken(int number, const char *condition, const cha
 
 static inline uint64_t cpn_min_u64(uint64_t a, uint64_t b) { return a < b ? a : b; }
 static inline uint64_t cpn_max_u64(uint64_t a, uint64_t b) { return a > b ? a : b; }
+
+/* The high half of a product of 128 bits: a fraction a / 2^64 of b. */
+__extension__ typedef unsigned __int128 cpn_u128;
+static inline uint64_t cpn_mul_high(uint64_t a, uint64_t b) { return (uint64_t)((cpn_u128)a * b >> 64); }
 
 /* `value` up to the next multiple of `unit`, a power of two. */
 static inline uint64_t cpn_round_up(uint64_t value, uint64_t unit) { return (value + unit - 1) & ~(unit - 1); }

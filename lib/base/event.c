@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/event.h"
 
+#include <errno.h>
 #include <limits.h>
 #include <linux/futex.h>
 #include <sys/syscall.h>
@@ -24,7 +25,9 @@ static void wait32(const struct ck_ec_wait_state *state, const uint32_t *address
 
 static void wake32(const struct ck_ec_ops *ops, const uint32_t *address) {
   (void)ops;
+  int saved = errno; /* of a call that promises to keep it */
   (void)syscall(SYS_futex, address, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
+  errno = saved;
 }
 
 #ifdef CK_F_EC64

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/memory.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -67,7 +68,9 @@ void *cpn_memory_alloc(struct cpn_memory *memory, size_t size) {
     pointer = memory->allocator.alloc(memory->allocator.context, size, CPN_CACHE_LINE);
     cpn_callback_leave();
   } else {
+    int saved = errno;
     pointer = system_alloc(size);
+    errno = saved;
   }
   if (pointer == NULL) count_out(memory, size);
   return pointer;
@@ -80,7 +83,9 @@ void cpn_memory_free(struct cpn_memory *memory, void *pointer, size_t size) {
     memory->allocator.free(memory->allocator.context, pointer, size);
     cpn_callback_leave();
   } else {
+    int saved = errno;
     system_free(pointer, size);
+    errno = saved;
   }
   count_out(memory, size);
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Read-copy-update, from liburcu in its "bp" flavour: the one in which no thread has to register, which
- * a library in somebody else's process needs. Its functions are called, not inlined, as the header asks of
- * programs that are not under its licence.
+ * a library in somebody else's process needs. The two functions of readers are inlined from a header of liburcu that
+ * says of them that they are short enough to be, under its licence, from any program; the others are called.
  *
  * Guarantee: cpn_rcu_synchronize() returns only after every read-side critical section that had begun
  * before it has ended. A reader must not wait for whoever synchronizes.
@@ -12,16 +12,11 @@
 #ifndef CPN_BASE_RCU_H
 #define CPN_BASE_RCU_H
 
+#include "base/defs.h"
+
 #define URCU_API_MAP
 #include <urcu/urcu-bp.h>
-
-#if defined(__SANITIZE_THREAD__)
-#define CPN_TSAN 1
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define CPN_TSAN 1
-#endif
-#endif
+#include <urcu/static/urcu-bp.h>
 
 #ifdef CPN_TSAN
 void __tsan_acquire(void *address);
@@ -38,11 +33,11 @@ extern char cpn_rcu_edge;
  * read-side critical section would never leave it, and every grace period would wait for it. */
 void cpn_rcu_settle_in_process(void);
 
-static inline void cpn_rcu_read_lock(void) { urcu_bp_read_lock(); }
+static inline void cpn_rcu_read_lock(void) { _urcu_bp_read_lock(); }
 
 static inline void cpn_rcu_read_unlock(void) {
   CPN_RCU_EDGE_RELEASE();
-  urcu_bp_read_unlock();
+  _urcu_bp_read_unlock();
 }
 
 static inline void cpn_rcu_synchronize(void) {

@@ -40,6 +40,7 @@ static const struct text texts[] = {
     TEXT(COUPON_E_ACCESS, "the directory does not exist, is none, or may not be used"),
     TEXT(COUPON_E_THREAD, "the system refused a thread or a descriptor"),
     TEXT(COUPON_E_LOG_FULL, "the log has reached its largest position"),
+    TEXT(COUPON_E_USER_KIND, "the campaign identifies its users in the other way, by numbers or by 16 bytes"),
 };
 
 static const struct text *find(coupon_status status) {

@@ -7,33 +7,60 @@
 #include "base/bytes.h"
 #include "engine/engine.h"
 
-/* Gives the campaign's next number to a ticket whose user has the entry `claim`. */
-static void number_ticket(coupon_engine *engine, struct cpn_campaign *campaign, struct cpn_claim *claim, uint64_t user,
-                          uint64_t lsn, uint64_t time_ns) {
-  uint64_t number = cpn_tickets_append(&campaign->tickets, user, lsn, time_ns);
-  uint64_t state = cpn_claim_read(claim);
-  if (cpn_claim_kind_of(state) == CPN_CLAIM_NUMBERED) {
-    /* One more for a user without a limit. relaxed: the count stands for itself, and only whoever steps writes it. */
-    struct cpn_ticket_row *first = cpn_tickets_row(&campaign->tickets, cpn_claim_number(state));
-    atomic_fetch_add_explicit(&first->count, 1, memory_order_relaxed);
-  } else {
-    /* seq_cst, which includes release: the row before the number that leads to it. */
-    cpn_claim_write(claim, cpn_claim_numbered(number));
+/* Notes the ticket `number` of a user without a limit: the first one in the claim, how many there are beside it. The
+ * claim is there, since requests make it before they publish; only where two users share all the bits of their hashes'
+ * prints one may find its place taken, and gets another. False: no memory for that. */
+static bool note_unlimited(coupon_engine *engine, struct cpn_campaign *campaign, const struct cpn_user *user,
+                           uint64_t number) {
+  for (;;) {
+    struct cpn_claim_place place;
+    struct coupon_ticket first;
+    enum cpn_claim_kind kind = cpn_holder_find(engine, campaign, user, &place, &first);
+    if (kind == CPN_CLAIM_NUMBERED) number = first.number;
+    /* relaxed: the count stands for itself, and only whoever steps writes it. */
+    _Atomic uint64_t *count = cpn_tickets_count(&campaign->tickets, number);
+    if (kind == CPN_CLAIM_NUMBERED) {
+      atomic_fetch_add_explicit(count, 1, memory_order_relaxed);
+      return true;
+    }
+    if (place.word == NULL) {
+      if (!cpn_claim_add_level(&campaign->claims, &engine->memory, &place)) return false;
+      continue;
+    }
+    atomic_store_explicit(count, 1, memory_order_relaxed);
+    /* Retry: another user's request has made its entry here. */
+    if (cpn_claim_swap(place.word, place.seen, cpn_claim_numbered(user->hash, number))) return true;
   }
-  atomic_fetch_add_explicit(&engine->tickets, 1, memory_order_relaxed); /* relaxed: a figure for people */
+}
+
+static void count_ticket(coupon_engine *engine) {
+  /* relaxed, and no read-modify-write: a figure for people that only whoever steps changes. */
+  uint64_t before = atomic_load_explicit(&engine->tickets, memory_order_relaxed);
+  atomic_store_explicit(&engine->tickets, before + 1, memory_order_relaxed);
+}
+
+static struct cpn_user user_of(const coupon_engine *engine, const uint64_t *words, uint32_t count) {
+  struct cpn_user user = {.words = {words[0], count == 2 ? words[1] : 0}};
+  user.hash = count == 2 ? cpn_hash_u128(&engine->key, words[0], words[1]) : cpn_hash_u64(&engine->key, words[0]);
+  return user;
 }
 
 void cpn_apply_live(void *context, uint64_t lsn, const unsigned char *bytes, uint32_t words) {
   coupon_engine *engine = context;
-  uint64_t head = cpn_get_u64(bytes);
-  if ((head & 0xff) != CPN_RECORD_ISSUE) return;
-  CPN_INVARIANT(3, words == CPN_WORDS_ISSUE);
+  const uint64_t head = cpn_get_u64(bytes);
+  const unsigned type = (unsigned)(head & 0xff);
+  if (type != CPN_RECORD_ISSUE && type != CPN_RECORD_ISSUE_UUID) return;
   struct cpn_campaign *campaign = cpn_directory_at(&engine->campaigns, head >> 32);
-  uint64_t user = cpn_get_u64(bytes + 8);
-  struct cpn_claim *claim = cpn_claim_set_find(&campaign->claims, user);
-  CPN_INVARIANT(2, claim != NULL);
-  CPN_INVARIANT(2, campaign->spec.user_limit == 0 || cpn_claim_read(claim) == cpn_claim_held(lsn));
-  number_ticket(engine, campaign, claim, user, lsn, cpn_get_u64(bytes + 16));
+  const uint32_t user_words = campaign->tickets.user_words;
+  CPN_INVARIANT(3, words == cpn_issue_words(user_words));
+  const uint64_t user[2] = {cpn_get_u64(bytes + 8), user_words == 2 ? cpn_get_u64(bytes + 16) : 0};
+  uint64_t time_ns = cpn_get_u64(bytes + (size_t)(words - 1) * 8);
+  uint64_t number = cpn_tickets_append(&campaign->tickets, user, lsn, time_ns);
+  count_ticket(engine);
+  if (CPN_LIKELY(campaign->spec.user_limit != 0)) return; /* the claim leads here by the LSN */
+  const struct cpn_user whole = user_of(engine, user, user_words);
+  bool noted = note_unlimited(engine, campaign, &whole, number);
+  CPN_INVARIANT(2, noted);
 }
 
 /* --- recovery ------------------------------------------------------------------------------------ */
@@ -54,12 +81,13 @@ static coupon_status replay_campaign(coupon_engine *engine, const struct cpn_rec
   if (!cpn_directory_reserve(&engine->campaigns)) return no_memory(fault);
   struct cpn_campaign_spec spec = {.id = record->id,
                                    .stock = record->stock,
-                                   .user_limit = record->user_limit,
+                                   .user_limit = (uint32_t)record->user_limit,
                                    .opens_at_ns = record->opens_at_ns,
                                    .closes_at_ns = record->closes_at_ns,
+                                   .user_kind = record->user_kind,
                                    .name = record->name,
                                    .name_length = record->name_length};
-  struct cpn_campaign *campaign = cpn_campaign_create(&engine->memory, &engine->key, &spec, record->campaign);
+  struct cpn_campaign *campaign = cpn_campaign_create(&engine->memory, &spec, record->campaign, 0);
   if (campaign == NULL) return no_memory(fault);
   campaign->created_lsn = record->lsn;
   cpn_directory_add(&engine->campaigns, campaign);
@@ -80,22 +108,46 @@ static coupon_status replay_change(struct cpn_campaign *campaign, const struct c
   return cpn_stock_change(&campaign->stock, word, CPN_STOCK_CLOSED) ? COUPON_OK : broken(fault, "cannot close");
 }
 
+/* Where the user's claim goes, EMPTY but for a user without a limit, who may have one. */
+static coupon_status find_place(coupon_engine *engine, struct cpn_campaign *campaign, const struct cpn_user *user,
+                                struct cpn_claim_place *place, struct cpn_fault *fault) {
+  struct coupon_ticket before;
+  for (;;) {
+    enum cpn_claim_kind kind = cpn_holder_find(engine, campaign, user, place, &before);
+    if (kind != CPN_CLAIM_EMPTY && campaign->spec.user_limit != 0)
+      return broken(fault, "a user has more tickets than the limit");
+    if (place->word != NULL) return COUPON_OK;
+    if (!cpn_claim_add_level(&campaign->claims, &engine->memory, place)) return no_memory(fault);
+  }
+}
+
 static coupon_status replay_issue(coupon_engine *engine, struct cpn_campaign *campaign, const struct cpn_record *record,
                                   struct cpn_fault *fault) {
+  struct cpn_tickets *tickets = &campaign->tickets;
   uint64_t word = cpn_stock_read(&campaign->stock);
-  uint64_t numbered = cpn_tickets_numbered(&campaign->tickets);
+  uint64_t number = cpn_tickets_numbered(tickets) + 1;
+  if ((record->type == CPN_RECORD_ISSUE_UUID) != (tickets->user_words == 2))
+    return broken(fault, "a ticket for a user of another kind");
   if (cpn_word_state(word) != CPN_STOCK_OPEN) return broken(fault, "a ticket of a campaign that is not open");
   if (cpn_word_remaining(word) == 0) return broken(fault, "more tickets than stock");
   if (!cpn_window_contains(campaign, record->time_ns)) return broken(fault, "a ticket outside its campaign's time");
-  if (numbered > 0 && record->time_ns < cpn_tickets_row(&campaign->tickets, numbered)->time_ns)
-    return broken(fault, "times of tickets fall");
-  struct cpn_claim *claim = cpn_claim_set_insert(&campaign->claims, record->user);
-  if (claim == NULL) return no_memory(fault);
-  if (campaign->spec.user_limit != 0 && cpn_claim_kind_of(cpn_claim_read(claim)) != CPN_CLAIM_FREE)
-    return broken(fault, "a user has more tickets than the limit");
-  if (cpn_tickets_ensure(&campaign->tickets, &engine->memory, numbered + 1) == 0) return no_memory(fault);
+  uint64_t time_before = 0;
+  if (number > 1) (void)cpn_tickets_read(tickets, number - 1, &time_before);
+  if (record->time_ns < time_before) return broken(fault, "times of tickets fall");
+  const struct cpn_user user = user_of(engine, record->user, tickets->user_words);
+  struct cpn_claim_place place;
+  coupon_status status = find_place(engine, campaign, &user, &place, fault);
+  if (status != COUPON_OK) return status;
+  if (number % CPN_KEEPER_EVERY == 0) cpn_tickets_pack(tickets, &engine->memory, &engine->pool);
+  if (number > cpn_tickets_room(tickets) && !cpn_tickets_make_room(tickets, &engine->memory, &engine->pool, number))
+    return no_memory(fault);
   if (!cpn_stock_take(&campaign->stock, word, 0)) return broken(fault, "cannot take");
-  number_ticket(engine, campaign, claim, record->user, record->lsn, record->time_ns);
+  (void)cpn_tickets_append(tickets, user.words, record->lsn, record->time_ns);
+  count_ticket(engine);
+  if (campaign->spec.user_limit != 0)
+    cpn_claim_write(place.word, cpn_claim_held(user.hash, record->lsn));
+  else if (!note_unlimited(engine, campaign, &user, number))
+    return no_memory(fault);
   return COUPON_OK;
 }
 
@@ -108,6 +160,7 @@ coupon_status cpn_apply_replay(void *context, const struct cpn_record *record, s
   if (record->campaign >= cpn_directory_count(&engine->campaigns))
     return broken(fault, "a record of a campaign that was not created");
   struct cpn_campaign *campaign = cpn_directory_at(&engine->campaigns, record->campaign);
-  if (record->type == CPN_RECORD_ISSUE) return replay_issue(engine, campaign, record, fault);
+  if (record->type == CPN_RECORD_ISSUE || record->type == CPN_RECORD_ISSUE_UUID)
+    return replay_issue(engine, campaign, record, fault);
   return replay_change(campaign, record, fault);
 }

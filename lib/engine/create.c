@@ -1,21 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "engine/engine.h"
 
-#include "base/rcu.h"
-
-/* The campaign with this id, or NULL. It lives as long as the engine; only the table it is found in does not. */
-static struct cpn_campaign *find(const coupon_engine *engine, uint64_t id) {
-  cpn_rcu_read_lock();
-  struct cpn_campaign *campaign = cpn_directory_find(&engine->campaigns, id);
-  cpn_rcu_read_unlock();
-  return campaign;
-}
-
 /* With the create lock. */
-static coupon_status create(coupon_engine *engine, const struct cpn_campaign_spec *spec, uint64_t *lsn) {
+static coupon_status create(coupon_engine *engine, const struct cpn_campaign_spec *spec, uint64_t prepare,
+                            uint64_t *lsn) {
   coupon_status status = cpn_engine_gate(engine);
   if (status != COUPON_OK) return status;
-  struct cpn_campaign *campaign = find(engine, spec->id);
+  struct cpn_campaign *campaign = cpn_directory_find(&engine->campaigns, spec->id);
   if (campaign != NULL) {
     *lsn = campaign->created_lsn;
     return cpn_campaign_spec_equal(&campaign->spec, spec) ? COUPON_OK : COUPON_E_EXISTS;
@@ -24,8 +15,13 @@ static coupon_status create(coupon_engine *engine, const struct cpn_campaign_spe
   /* Everything that can fail before the place in the log; then nothing may. */
   if (!cpn_directory_reserve(&engine->campaigns)) return COUPON_E_NOMEM;
   uint32_t index = (uint32_t)cpn_directory_count(&engine->campaigns);
-  campaign = cpn_campaign_create(&engine->memory, &engine->key, spec, index);
+  campaign = cpn_campaign_create(&engine->memory, spec, index, prepare);
   if (campaign == NULL) return COUPON_E_NOMEM;
+  if (!engine->has_log) {
+    *lsn = campaign->created_lsn = 0;
+    cpn_directory_add(&engine->campaigns, campaign);
+    return COUPON_OK;
+  }
   struct cpn_record record = {.type = CPN_RECORD_CAMPAIGN,
                               .campaign = index,
                               .id = spec->id,
@@ -33,6 +29,7 @@ static coupon_status create(coupon_engine *engine, const struct cpn_campaign_spe
                               .user_limit = spec->user_limit,
                               .opens_at_ns = spec->opens_at_ns,
                               .closes_at_ns = spec->closes_at_ns,
+                              .user_kind = spec->user_kind,
                               .name = spec->name,
                               .name_length = spec->name_length};
   const uint32_t length = cpn_campaign_words(spec->name_length);
@@ -52,10 +49,11 @@ static coupon_status create(coupon_engine *engine, const struct cpn_campaign_spe
   return COUPON_OK;
 }
 
-coupon_status cpn_engine_create(coupon_engine *engine, const struct cpn_campaign_spec *spec, uint64_t *lsn) {
+coupon_status cpn_engine_create(coupon_engine *engine, const struct cpn_campaign_spec *spec, uint64_t prepare,
+                                uint64_t *lsn) {
   (void)pthread_mutex_lock(&engine->create_lock);
-  coupon_status status = create(engine, spec, lsn);
+  coupon_status status = create(engine, spec, prepare, lsn);
   (void)pthread_mutex_unlock(&engine->create_lock);
-  if (status == COUPON_OK) cpn_wait_published(engine);
+  if (status == COUPON_OK && engine->has_log) cpn_wait_published(engine);
   return status;
 }

@@ -3,6 +3,9 @@
  * The engine: where the memory wing (issue/) and the disk wing (log/) meet.
  *
  *   engine.c    the story of one issue
+ *   batch.c     the same for many at once
+ *   holder.c    whose claim is this, and the ticket behind it
+ *   keeper.c    keeps the clock, and memory ready ahead of the requests
  *   window.c    a campaign opens and closes
  *   create.c    a campaign comes into being
  *   apply.c     a record takes effect: in its order in the log, live or at recovery
@@ -19,10 +22,12 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "base/bytes.h"
 #include "base/clock.h"
 #include "base/env.h"
 #include "base/event.h"
 #include "base/fault.h"
+#include "base/hash.h"
 #include "base/memory.h"
 #include "coupon/coupon.h"
 #include "issue/directory.h"
@@ -38,11 +43,13 @@ struct coupon_engine {
   struct cpn_env env;
   struct coupon_options options;        /* with the defaults filled in */
   bool has_log;                         /* not COUPON_NONE, not read_only */
-  bool has_thread;                      /* a commit thread runs; otherwise callers, or a test, step */
+  bool has_thread;                      /* a commit thread runs; otherwise a test steps */
+  bool has_keeper;                      /* a keeper runs; otherwise every request looks after itself */
   const volatile uint64_t *fork_page;   /* reads CPN_FORK_MAGIC in the process that opened, 0 in a child */
   int directory, lock_file, owner_file; /* handles, or -1 */
-  pthread_t thread;
-  struct cpn_siphash_key key; /* of the claim sets and the directory: secret, per engine */
+  pthread_t thread, keeper_thread;
+  struct cpn_hash_key key;      /* of the claim sets: secret, per engine */
+  uint64_t directory_secret[2]; /* of the directory */
 
   struct cpn_memory memory;
   struct cpn_clock clock;
@@ -63,7 +70,6 @@ struct coupon_engine {
 
   /* Rarely written. */
   _Alignas(CPN_CACHE_LINE) _Atomic uint32_t visitors; /* calls in progress that may wait; close waits for them */
-  _Atomic uint32_t stepping;                          /* without a commit thread: somebody is in the step */
   _Atomic uint64_t voids;
   _Atomic uint64_t tickets; /* written by whoever steps */
   struct cpn_fault failure; /* set before CPN_GATE_FAILED */
@@ -71,31 +77,68 @@ struct coupon_engine {
   struct cpn_event changed; /* durable rose, or the gate changed: for those who wait for finality */
   struct cpn_event room;    /* the buffer was drained, or the gate changed: for those who wait for room */
   struct cpn_event work;    /* for the commit thread: something is published, or stop */
+
+  /* Campaigns whose memory wants looking after, linked by next_wanted: requests push, the keeper takes them all. */
+  _Alignas(CPN_CACHE_LINE) _Atomic(struct cpn_campaign *) wanted;
+  _Atomic uint32_t keeper_sleeps; /* until it is told; the keeper writes, whoever wants it looks */
+  struct cpn_event keep;          /* for the keeper: a campaign is wanted, the clock is asked for, or stop */
+  struct cpn_row_pool pool;       /* the keeper's */
 };
 
 /* --- engine.c ------------------------------------------------------------------------------------ */
 
 /* COUPON_OK, or why the engine takes no calls. */
-coupon_status cpn_engine_gate(const coupon_engine *engine);
+static inline coupon_status cpn_engine_gate(const coupon_engine *engine) {
+  /* seq_cst: close and visitors look for each other, see lifecycle.c. Also acquire: the failure before the bit. */
+  uint32_t gate = atomic_load_explicit(&engine->gate, memory_order_seq_cst);
+  if (CPN_LIKELY(gate == 0)) return COUPON_OK;
+  return (gate & CPN_GATE_CLOSED) != 0 ? COUPON_E_CLOSED : COUPON_E_FAILED;
+}
+
+/* A user as a request names it. `uuid` NULL: `user`. */
+static inline struct cpn_user cpn_engine_user(const coupon_engine *engine, uint64_t user, const unsigned char *uuid) {
+  struct cpn_user made = {.words = {user, 0}};
+  if (uuid == NULL) {
+    made.hash = cpn_hash_u64(&engine->key, user);
+  } else {
+    made.words[0] = cpn_get_u64(uuid);
+    made.words[1] = cpn_get_u64(uuid + 8);
+    made.hash = cpn_hash_u128(&engine->key, made.words[0], made.words[1]);
+  }
+  return made;
+}
 
 /* Inside a read-side critical section, the gate being open. Never waits for the disk. */
-coupon_status cpn_engine_try_issue(coupon_engine *engine, uint64_t campaign, uint64_t user,
+coupon_status cpn_engine_try_issue(coupon_engine *engine, uint64_t campaign, uint64_t user, const unsigned char *uuid,
                                    struct coupon_ticket *ticket);
 
-/* The ticket behind a claim that is HELD or NUMBERED; `state` as it was read from it. */
-void cpn_engine_describe(const coupon_engine *engine, const struct cpn_campaign *campaign,
-                         const struct cpn_claim *claim, uint64_t state, struct coupon_ticket *ticket);
+/* What a ticket says of who asked for what. */
+void cpn_engine_address(struct coupon_ticket *ticket, uint64_t campaign, uint64_t user, const unsigned char *uuid);
 
-/* The user's claim state once it is not PENDING: waits for a concurrent request of this user. */
-uint64_t cpn_engine_settled_claim(struct cpn_claim *claim);
+/* The story of one issue, of a campaign whose users are of this kind. Fills all but the flags. */
+coupon_status cpn_engine_decide(coupon_engine *engine, struct cpn_campaign *campaign, const struct cpn_user *user,
+                                struct coupon_ticket *ticket);
+
+/* What a ticket says beside a refusal, which rests on `lsn`. */
+coupon_status cpn_engine_refuse(uint64_t word, uint64_t lsn, uint64_t now, struct coupon_ticket *ticket);
+
+/* Makes room for ticket `number` of the campaign, where there is none. False: no memory. */
+CPN_MUST_CHECK bool cpn_engine_room(coupon_engine *engine, struct cpn_campaign *campaign, uint64_t number);
+
+/* A request of the same user is being decided: a few hundred nanoseconds, unless its thread lost the processor. */
+struct cpn_patience {
+  unsigned rounds;
+};
+void cpn_engine_wait_a_little(struct cpn_patience *patience);
 
 /* Sets flags from the ticket's LSN. */
-void cpn_engine_set_final(const coupon_engine *engine, struct coupon_ticket *ticket);
+static inline void cpn_engine_set_final(const coupon_engine *engine, struct coupon_ticket *ticket) {
+  ticket->flags = ticket->lsn <= cpn_commit_durable(&engine->commit) ? COUPON_TICKET_FINAL : 0;
+}
 
-/* The same, and if it is final the number, where there was none yet. `claim` leads to this ticket; NULL: it is one of a
- * user without a limit. */
+/* The same, and if it is final the number, where there was none yet. The ticket is one of this campaign. */
 void cpn_engine_complete(const coupon_engine *engine, const struct cpn_campaign *campaign,
-                         const struct cpn_claim *claim, struct coupon_ticket *ticket);
+                         struct coupon_ticket *ticket);
 
 /* COUPON_E_BUSY or COUPON_E_LOG_FULL, after a reservation was refused. */
 coupon_status cpn_engine_no_room(const coupon_engine *engine);
@@ -103,22 +146,80 @@ coupon_status cpn_engine_no_room(const coupon_engine *engine);
 /* Gives a reserved place up. */
 void cpn_engine_void(coupon_engine *engine, uint64_t at, uint32_t words);
 
+/* --- holder.c ------------------------------------------------------------------------------------ */
+
+/* The user's claim: its place and kind. HELD or NUMBERED: number (0: not yet), LSN and time of the ticket are filled in.
+ * EMPTY: the place is where the claim would be made. */
+enum cpn_claim_kind cpn_holder_resolve(const coupon_engine *engine, const struct cpn_campaign *campaign,
+                                       const struct cpn_user *user, struct cpn_claim_place *place,
+                                       struct coupon_ticket *ticket);
+
+static inline enum cpn_claim_kind cpn_holder_find(const coupon_engine *engine, const struct cpn_campaign *campaign,
+                                                  const struct cpn_user *user, struct cpn_claim_place *place,
+                                                  struct coupon_ticket *ticket) {
+  cpn_claim_look(&campaign->claims, user->hash, place);
+  if (place->seen == 0) return CPN_CLAIM_EMPTY;
+  return cpn_holder_resolve(engine, campaign, user, place, ticket);
+}
+
+/* The same, once it is not PENDING: waits for a concurrent request of this user. */
+enum cpn_claim_kind cpn_holder_find_settled(const coupon_engine *engine, const struct cpn_campaign *campaign,
+                                            const struct cpn_user *user, struct cpn_claim_place *place,
+                                            struct coupon_ticket *ticket);
+
+/* --- batch.c ------------------------------------------------------------------------------------- */
+
+/* As coupon_try_issue_batch(), inside a read-side critical section, the gate being open. */
+void cpn_batch_issue(coupon_engine *engine, const struct coupon_request *requests, size_t count, char *tickets,
+                     size_t element_size);
+
+/* --- keeper.c ------------------------------------------------------------------------------------ */
+
+/* Asks for memory for the campaign's next tickets. Rarely: every CPN_KEEPER_EVERY tickets. */
+void cpn_keeper_want(coupon_engine *engine, struct cpn_campaign *campaign);
+#define CPN_KEEPER_EVERY 4096u
+
+/* The clock's wish to be kept; `context` is the engine. */
+void cpn_keeper_clock_asked(void *context);
+
+/* The keeper thread; `argument` is the engine. */
+void *cpn_keeper_thread(void *argument);
+
+/* Gives back what only the keeper held, after its end. */
+void cpn_keeper_fini(coupon_engine *engine);
+
 /* --- window.c ------------------------------------------------------------------------------------ */
 
 /* Whether the clock asks for a change of state, the word being `word`. */
-bool cpn_window_is_due(const struct cpn_campaign *campaign, uint64_t word, uint64_t now);
+static inline bool cpn_window_is_due(const struct cpn_campaign *campaign, uint64_t word, uint64_t now) {
+  switch (cpn_word_state(word)) {
+    case CPN_STOCK_SCHEDULED:
+      return now >= campaign->spec.opens_at_ns;
+    case CPN_STOCK_OPEN:
+      return campaign->spec.closes_at_ns != 0 && now >= campaign->spec.closes_at_ns;
+    case CPN_STOCK_CLOSING:
+      return true;
+    case CPN_STOCK_CLOSED:
+      break;
+  }
+  return false;
+}
 
 /* Makes, or helps with, one such change. COUPON_OK: look again; or a fault of cpn_engine_no_room(). */
 coupon_status cpn_window_change(coupon_engine *engine, struct cpn_campaign *campaign, uint64_t word);
 
 /* Whether a ticket may bear this time. */
-bool cpn_window_contains(const struct cpn_campaign *campaign, uint64_t time_ns);
+static inline bool cpn_window_contains(const struct cpn_campaign *campaign, uint64_t time_ns) {
+  return time_ns >= campaign->spec.opens_at_ns &&
+         (campaign->spec.closes_at_ns == 0 || time_ns < campaign->spec.closes_at_ns);
+}
 
 /* --- create.c ------------------------------------------------------------------------------------ */
 
 /* Outside read-side critical sections, as a visitor. COUPON_OK with the LSN on which it rests, COUPON_E_EXISTS,
  * COUPON_E_NOMEM, faults of the gate and of cpn_engine_no_room(). Waits for other creators. */
-coupon_status cpn_engine_create(coupon_engine *engine, const struct cpn_campaign_spec *spec, uint64_t *lsn);
+coupon_status cpn_engine_create(coupon_engine *engine, const struct cpn_campaign_spec *spec, uint64_t prepare,
+                                uint64_t *lsn);
 
 /* --- apply.c ------------------------------------------------------------------------------------- */
 
@@ -130,7 +231,7 @@ coupon_status cpn_apply_replay(void *context, const struct cpn_record *record, s
 
 /* --- wait.c -------------------------------------------------------------------------------------- */
 
-/* Tells whoever commits that something was published: wakes the commit thread, or steps. */
+/* Tells whoever commits that something was published: wakes the commit thread if it sleeps. */
 void cpn_wait_published(coupon_engine *engine);
 
 /* Ends the gathering of what is decided by now. */
@@ -153,6 +254,9 @@ void cpn_wait_fail(coupon_engine *engine, const struct cpn_fault *fault);
 /* The commit thread; `argument` is the engine. */
 void *cpn_wait_commit_thread(void *argument);
 
+/* For a thread of ours, called by itself: asks the scheduler for short slices. */
+void cpn_wait_ask_for_short_slices(void);
+
 /* Tells everybody who waits for finality, polls or listens that something has changed. */
 void cpn_wait_tell(coupon_engine *engine);
 
@@ -163,12 +267,13 @@ coupon_status cpn_wait_eventfd(coupon_engine *engine, int *fd);
 
 coupon_status cpn_query_info(coupon_engine *engine, uint64_t campaign, struct coupon_campaign_info *info);
 void cpn_query_info_of(coupon_engine *engine, const struct cpn_campaign *campaign, struct coupon_campaign_info *info);
-coupon_status cpn_query_lookup(coupon_engine *engine, uint64_t campaign, uint64_t user, struct coupon_ticket *ticket,
-                               uint64_t *count);
-void cpn_query_ticket(coupon_engine *engine, const struct cpn_campaign *campaign, uint64_t number,
-                      struct coupon_ticket *ticket);
-/* The number of the user's ticket whose record ends at `lsn`, or 0. */
-uint64_t cpn_query_number(coupon_engine *engine, uint64_t campaign, uint64_t user, uint64_t lsn);
+coupon_status cpn_query_lookup(coupon_engine *engine, uint64_t campaign, uint64_t user, const unsigned char *uuid,
+                               struct coupon_ticket *ticket, uint64_t *count);
+/* Fills in the ticket `number`. False: it has not its number yet, or there is none such. */
+CPN_MUST_CHECK bool cpn_query_ticket(coupon_engine *engine, const struct cpn_campaign *campaign, uint64_t number,
+                                     struct coupon_ticket *ticket);
+/* The number of the ticket that an answer is about, as far as it is known; 0: not yet, or the log has no such ticket. */
+uint64_t cpn_query_number(coupon_engine *engine, const struct coupon_ticket *answer);
 void cpn_query_stats(coupon_engine *engine, struct coupon_stats *stats);
 
 /* --- recovery.c ---------------------------------------------------------------------------------- */

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
-#include <sched.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -60,38 +59,53 @@ static coupon_engine *allocate(const struct cpn_env *env, const struct coupon_op
   cpn_event_init(&engine->changed);
   cpn_event_init(&engine->room);
   cpn_event_init(&engine->work);
+  cpn_event_init(&engine->keep);
   return engine;
 }
 
-static int commit_nowhere(void *context, const struct cpn_batch *batch) {
-  (void)context, (void)batch;
-  return 0;
-}
-
+/* No log: tail and durable LSN stay 0. */
 static coupon_status begin_in_memory(coupon_engine *engine, struct cpn_fault *fault) {
-  struct cpn_sink nowhere = {.context = NULL, .commit = commit_nowhere};
-  bool enough =
-      cpn_directory_init(&engine->campaigns, &engine->memory, &engine->key) &&
-      cpn_buffer_init(&engine->buffer, engine->options.log_buffer_bytes, 0, &engine->clock) &&
-      cpn_commit_init(&engine->commit, &engine->buffer, nowhere, CPN_FRAME_PAYLOAD_MAX, cpn_apply_live, engine);
-  return enough ? COUPON_OK : cpn_fault_set(fault, COUPON_E_NOMEM, "", 0, "not enough memory to begin");
+  if (cpn_directory_init(&engine->campaigns, &engine->memory, engine->directory_secret)) return COUPON_OK;
+  return cpn_fault_set(fault, COUPON_E_NOMEM, "", 0, "not enough memory to begin");
 }
 
-static coupon_status start_thread(coupon_engine *engine, struct cpn_fault *fault) {
-  if (!engine->has_log || engine->env.start_thread == NULL) return COUPON_OK;
-  engine->has_thread = true; /* before it runs: it is the thread's to read */
-  int error =
-      engine->env.start_thread(engine->env.context, &engine->thread, "coupon-commit", cpn_wait_commit_thread, engine);
+static void stop_threads(coupon_engine *engine) {
+  atomic_store_explicit(&engine->stop, 1, memory_order_seq_cst);
+  if (engine->has_thread) {
+    cpn_event_tell(&engine->work);
+    (void)pthread_join(engine->thread, NULL);
+  }
+  if (engine->has_keeper) {
+    cpn_event_tell(&engine->keep);
+    (void)pthread_join(engine->keeper_thread, NULL);
+  }
+}
+
+static coupon_status start_threads(coupon_engine *engine, struct cpn_fault *fault) {
+  const struct cpn_env *env = &engine->env;
+  if (engine->options.read_only != 0 || env->start_thread == NULL) return COUPON_OK;
+  int error = env->start_thread(env->context, &engine->keeper_thread, "coupon-keeper", cpn_keeper_thread, engine);
+  engine->has_keeper = error == 0;
+  engine->clock.asked_for = cpn_keeper_clock_asked;
+  engine->clock.asked_context = engine;
+  if (error == 0 && engine->has_log) {
+    error = env->start_thread(env->context, &engine->thread, "coupon-commit", cpn_wait_commit_thread, engine);
+    engine->has_thread = error == 0;
+  }
   if (error == 0) return COUPON_OK;
-  engine->has_thread = false;
-  (void)cpn_fault_from_io(fault, error, "", "cannot start the commit thread");
+  stop_threads(engine);
+  (void)cpn_fault_from_io(fault, error, "", "cannot start a thread of the library");
   return fault->status = COUPON_E_THREAD;
 }
 
 static coupon_status begin(coupon_engine *engine, const char *path, struct coupon_report *report,
                            struct cpn_fault *fault) {
   int error = make_fork_page(engine);
-  if (error == 0) error = engine->env.random(engine->env.context, &engine->key, sizeof engine->key);
+  unsigned char secret[CPN_HASH_SECRET_SIZE] = {0};
+  if (error == 0) error = engine->env.random(engine->env.context, secret, sizeof secret);
+  cpn_hash_key_init(&engine->key, secret);
+  if (error == 0)
+    error = engine->env.random(engine->env.context, engine->directory_secret, sizeof engine->directory_secret);
   if (error < 0) {
     (void)cpn_fault_from_io(fault, error, "", "cannot get what an engine needs from the system");
     return fault->status = COUPON_E_THREAD;
@@ -103,7 +117,7 @@ static coupon_status begin(coupon_engine *engine, const char *path, struct coupo
     status = cpn_recovery_read(engine, path, report, fault);
   else
     status = cpn_recovery_write(engine, path, report, fault);
-  return status == COUPON_OK ? start_thread(engine, fault) : status;
+  return status == COUPON_OK ? start_threads(engine, fault) : status;
 }
 
 static void give_up_directory(coupon_engine *engine) {
@@ -164,17 +178,8 @@ coupon_status cpn_engine_open(const struct cpn_env *env, const char *path, const
 /* Between two looks at whether the last visitor has left: long against a wake-up, short against anything a human does. */
 #define VISITORS_PAUSE_NS INT64_C(100000)
 
-static void stop_thread(coupon_engine *engine) {
-  if (!engine->has_thread) return;
-  atomic_store_explicit(&engine->stop, 1, memory_order_seq_cst);
-  cpn_event_tell(&engine->work);
-  (void)pthread_join(engine->thread, NULL);
-}
-
-/* Nobody decides any more: everything reserved is published, and the rest of the commits are ours. Without a commit
- * thread a creator may still be in a step: after this it finds nothing to do. */
+/* Nobody decides any more: everything reserved is published, and the rest of the commits are ours. */
 static void drain(coupon_engine *engine) {
-  while (atomic_exchange_explicit(&engine->stepping, 1, memory_order_seq_cst) != 0) (void)sched_yield();
   while (cpn_buffer_ready(&engine->buffer)) {
     if (cpn_wait_step(engine) < 0) return;
   }
@@ -218,8 +223,8 @@ coupon_status cpn_engine_close(coupon_engine *engine) {
   (void)pthread_mutex_lock(&engine->create_lock);
   (void)pthread_mutex_unlock(&engine->create_lock);
   cpn_event_tell(&engine->room); /* those who wait for room need not */
-  stop_thread(engine);
-  if (engine->options.read_only == 0 && !has_failed(engine)) drain(engine);
+  stop_threads(engine);
+  if (engine->has_log && !has_failed(engine)) drain(engine);
   if (engine->has_log && !has_failed(engine)) write_end(engine);
   bool failed = has_failed(engine);
   cpn_wait_tell(engine);
@@ -230,6 +235,7 @@ coupon_status cpn_engine_close(coupon_engine *engine) {
 }
 
 void cpn_engine_free(coupon_engine *engine) {
+  cpn_keeper_fini(engine);
   cpn_directory_fini(&engine->campaigns);
   cpn_commit_fini(&engine->commit);
   cpn_buffer_fini(&engine->buffer);

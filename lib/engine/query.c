@@ -33,6 +33,10 @@ void cpn_query_info_of(coupon_engine *engine, const struct cpn_campaign *campaig
   info->index = campaign->index;
   memset(info->name, 0, sizeof info->name);
   memcpy(info->name, spec->name, spec->name_length);
+  info->user_kind = spec->user_kind;
+  info->reserved = 0;
+  info->claim_bytes = cpn_claim_set_bytes(&campaign->claims);
+  info->ticket_bytes = cpn_tickets_bytes(&campaign->tickets);
 }
 
 coupon_status cpn_query_info(coupon_engine *engine, uint64_t campaign_id, struct coupon_campaign_info *info) {
@@ -42,49 +46,80 @@ coupon_status cpn_query_info(coupon_engine *engine, uint64_t campaign_id, struct
   return COUPON_OK;
 }
 
-void cpn_query_ticket(coupon_engine *engine, const struct cpn_campaign *campaign, uint64_t number,
-                      struct coupon_ticket *ticket) {
-  const struct cpn_ticket_row *row = cpn_tickets_row(&campaign->tickets, number);
+static void address_to(struct coupon_ticket *ticket, const struct cpn_campaign *campaign, uint64_t number) {
+  const uint64_t *user = cpn_tickets_user(&campaign->tickets, number);
   ticket->campaign = campaign->spec.id;
-  ticket->user = row->user;
+  ticket->user = 0;
+  if (campaign->tickets.user_words == 1) {
+    ticket->user = user[0];
+  } else {
+    cpn_put_u64(ticket->uuid, user[0]);
+    cpn_put_u64(ticket->uuid + 8, user[1]);
+  }
+}
+
+bool cpn_query_ticket(coupon_engine *engine, const struct cpn_campaign *campaign, uint64_t number,
+                      struct coupon_ticket *ticket) {
+  const struct cpn_tickets *tickets = &campaign->tickets;
+  /* With a log or read from one, those that are numbered; else those that are written. */
+  bool unlogged = engine->options.durability == COUPON_NONE;
+  if (number > (unlogged ? cpn_tickets_room(tickets) : cpn_tickets_numbered(tickets))) return false;
+  uint64_t stamp = cpn_tickets_read(tickets, number, &ticket->time_ns);
+  if (stamp == 0) return false;
+  address_to(ticket, campaign, number);
   ticket->number = number;
-  ticket->lsn = row->lsn;
-  ticket->time_ns = row->time_ns;
+  ticket->lsn = stamp & ~UINT64_C(7); /* without a log stamps are 1, and LSNs 0 */
   ticket->answer = COUPON_OK;
   cpn_engine_set_final(engine, ticket);
+  return true;
 }
 
 /* LP(lookup): the read of the claim that is not PENDING. A pending one must be waited for: its unit may be taken
  * already, for everybody who reads the stock to see. */
-coupon_status cpn_query_lookup(coupon_engine *engine, uint64_t campaign_id, uint64_t user, struct coupon_ticket *ticket,
-                               uint64_t *count) {
+coupon_status cpn_query_lookup(coupon_engine *engine, uint64_t campaign_id, uint64_t user_id, const unsigned char *uuid,
+                               struct coupon_ticket *ticket, uint64_t *count) {
   *count = 0;
-  struct cpn_campaign *campaign = cpn_directory_find(&engine->campaigns, campaign_id);
+  const struct cpn_campaign *campaign = cpn_directory_find(&engine->campaigns, campaign_id);
   if (campaign == NULL) return COUPON_NO_CAMPAIGN;
-  struct cpn_claim *claim = cpn_claim_set_find(&campaign->claims, user);
-  uint64_t state = claim == NULL ? 0 : cpn_engine_settled_claim(claim);
-  if (cpn_claim_kind_of(state) == CPN_CLAIM_FREE) return COUPON_NOT_FOUND;
-  ticket->campaign = campaign_id;
-  ticket->user = user;
+  if ((campaign->tickets.user_words == 2) != (uuid != NULL)) return COUPON_E_USER_KIND;
+  const struct cpn_user user = cpn_engine_user(engine, user_id, uuid);
+  struct cpn_claim_place place;
+  struct coupon_ticket found;
+  enum cpn_claim_kind kind = cpn_holder_find_settled(engine, campaign, &user, &place, &found);
+  if (kind != CPN_CLAIM_HELD && kind != CPN_CLAIM_NUMBERED) return COUPON_NOT_FOUND;
+  cpn_engine_address(ticket, campaign_id, user_id, uuid);
+  ticket->number = found.number;
+  ticket->lsn = found.lsn;
+  ticket->time_ns = found.time_ns;
   ticket->answer = COUPON_OK;
-  cpn_engine_describe(engine, campaign, claim, state, ticket);
-  cpn_engine_complete(engine, campaign, claim, ticket);
-  *count = ticket->number == 0 ? 1 : load_figure(&cpn_tickets_row(&campaign->tickets, ticket->number)->count);
+  cpn_engine_complete(engine, campaign, ticket);
+  *count = 1;
+  if (campaign->tickets.counts != NULL) *count = load_figure(cpn_tickets_count(&campaign->tickets, ticket->number));
   return COUPON_OK;
 }
 
-uint64_t cpn_query_number(coupon_engine *engine, uint64_t campaign_id, uint64_t user, uint64_t lsn) {
-  struct cpn_campaign *campaign = cpn_directory_find(&engine->campaigns, campaign_id);
+uint64_t cpn_query_number(coupon_engine *engine, const struct coupon_ticket *answer) {
+  const struct cpn_campaign *campaign = cpn_directory_find(&engine->campaigns, answer->campaign);
   if (campaign == NULL) return 0;
-  uint64_t number;
-  if (campaign->spec.user_limit != 0) {
-    /* The user's only ticket, if any; it may be another one than that of this LSN. */
-    uint64_t state = cpn_claim_read(cpn_claim_set_find(&campaign->claims, user));
-    number = cpn_claim_kind_of(state) == CPN_CLAIM_NUMBERED ? cpn_claim_number(state) : 0;
-    return number != 0 && cpn_tickets_row(&campaign->tickets, number)->lsn == lsn ? number : 0;
+  const struct cpn_tickets *tickets = &campaign->tickets;
+  uint64_t number = answer->number;
+  if (engine->options.durability != COUPON_NONE) number = cpn_tickets_find(tickets, answer->lsn);
+  struct coupon_ticket ticket;
+  if (number == 0 || !cpn_query_ticket(engine, campaign, number, &ticket) || ticket.lsn != answer->lsn) return 0;
+  bool same = tickets->user_words == 1 ? ticket.user == answer->user
+                                       : memcmp(ticket.uuid, answer->uuid, sizeof ticket.uuid) == 0;
+  return same ? number : 0;
+}
+
+/* Without a log no counter of the engine's own is worth what it would cost each decision. */
+static uint64_t count_tickets(const coupon_engine *engine) {
+  if (engine->options.durability != COUPON_NONE) return load_figure(&engine->tickets);
+  uint64_t tickets = 0, campaigns = cpn_directory_count(&engine->campaigns);
+  for (uint64_t i = 0; i < campaigns; i++) {
+    const struct cpn_campaign *campaign = cpn_directory_at(&engine->campaigns, i);
+    tickets += campaign->spec.stock - cpn_word_remaining(cpn_stock_read(&campaign->stock));
   }
-  number = cpn_tickets_find(&campaign->tickets, lsn);
-  return number != 0 && cpn_tickets_row(&campaign->tickets, number)->user == user ? number : 0;
+  return tickets;
 }
 
 void cpn_query_stats(coupon_engine *engine, struct coupon_stats *stats) {
@@ -95,7 +130,7 @@ void cpn_query_stats(coupon_engine *engine, struct coupon_stats *stats) {
   stats->durability = engine->options.durability;
   stats->read_only = engine->options.read_only;
   stats->campaigns = cpn_directory_count(&engine->campaigns);
-  stats->tickets = load_figure(&engine->tickets);
+  stats->tickets = count_tickets(engine);
   /* Durable first, so that it is never more than reserved. */
   stats->durable_lsn = cpn_commit_durable(&engine->commit);
   stats->reserved_lsn = cpn_buffer_tail(&engine->buffer);

@@ -2,8 +2,8 @@
 /*
  * From decided to final: who runs the commit stage, who waits for it, and how they learn of each other.
  *
- * With a log a thread steps. It sleeps on `work` when there is nothing; publishers wake it if it does. Without a
- * log, or in a test, whoever publishes steps, unless somebody is at it already, who then looks again afterwards.
+ * A thread steps. It sleeps on `work` when there is nothing; publishers wake it if it does. Without a log everything is
+ * final as it is decided, and there is nothing to step for; a test may step by hand.
  */
 #include <errno.h>
 #include <sched.h>
@@ -91,27 +91,11 @@ int cpn_wait_step(coupon_engine *engine) {
   return done;
 }
 
-/* Steps until nothing is published, unless somebody is at it: who then finds what we published, because it looks again
- * after it has let go, and we published before we tried. All seq_cst: it is that order that counts. */
-static void step_together(coupon_engine *engine) {
-  while (cpn_buffer_ready(&engine->buffer)) {
-    if (atomic_exchange_explicit(&engine->stepping, 1, memory_order_seq_cst) != 0) return;
-    int done = cpn_wait_step(engine);
-    atomic_store_explicit(&engine->stepping, 0, memory_order_seq_cst);
-    if (done < 0) return;
-  }
-}
-
 void cpn_wait_published(coupon_engine *engine) {
-  if (engine->has_thread) {
-    /* seq_cst: see cpn_buffer_publish(). Whoever published nothing, as those who are refused, wakes nobody; and where
-     * the next record is still missing, its writer will come by here, too. */
-    if (CPN_UNLIKELY(atomic_load_explicit(&engine->idle, memory_order_seq_cst) != 0) &&
-        cpn_buffer_ready(&engine->buffer))
-      cpn_event_tell(&engine->work);
-  } else if (!engine->has_log) {
-    step_together(engine);
-  }
+  /* seq_cst: see cpn_buffer_publish(). Whoever published nothing, as those who are refused, wakes nobody; and where
+   * the next record is still missing, its writer will come by here, too. (Without a commit thread it is never idle.) */
+  if (CPN_UNLIKELY(atomic_load_explicit(&engine->idle, memory_order_seq_cst) != 0) && cpn_buffer_ready(&engine->buffer))
+    cpn_event_tell(&engine->work);
 }
 
 void cpn_wait_flush(coupon_engine *engine) {
@@ -161,7 +145,7 @@ static void gather(coupon_engine *engine) {
  * threads a kernel lets a thread that wakes wait for the end of their time slices, milliseconds. One that asks for short
  * slices for itself goes before them, and gets no more of the processor for that (Linux 6.12, the EEVDF scheduler;
  * older ones do not look at the field). */
-static void ask_for_short_slices(void) {
+void cpn_wait_ask_for_short_slices(void) {
   struct cpn_sched_attr {
     uint32_t size, policy;
     uint64_t flags;
@@ -177,7 +161,7 @@ static void ask_for_short_slices(void) {
 
 void *cpn_wait_commit_thread(void *argument) {
   coupon_engine *engine = argument;
-  ask_for_short_slices();
+  cpn_wait_ask_for_short_slices();
   for (;;) {
     if (cpn_buffer_ready(&engine->buffer)) {
       gather(engine);

@@ -10,29 +10,14 @@
 #include "base/points.h"
 #include "engine/engine.h"
 
-bool cpn_window_contains(const struct cpn_campaign *campaign, uint64_t time_ns) {
-  return time_ns >= campaign->spec.opens_at_ns &&
-         (campaign->spec.closes_at_ns == 0 || time_ns < campaign->spec.closes_at_ns);
-}
-
-bool cpn_window_is_due(const struct cpn_campaign *campaign, uint64_t word, uint64_t now) {
-  switch (cpn_word_state(word)) {
-    case CPN_STOCK_SCHEDULED:
-      return now >= campaign->spec.opens_at_ns;
-    case CPN_STOCK_OPEN:
-      return campaign->spec.closes_at_ns != 0 && now >= campaign->spec.closes_at_ns;
-    case CPN_STOCK_CLOSING:
-      return true;
-    case CPN_STOCK_CLOSED:
-      break;
-  }
-  return false;
-}
-
 /* Reserves, changes by the rule, and leaves the record; or VOID if somebody else changed the word first. */
 static coupon_status change_with_record(coupon_engine *engine, struct cpn_campaign *campaign, uint64_t word,
                                         enum cpn_stock_state state, enum cpn_record_type type) {
   struct cpn_record record = {.type = type, .campaign = campaign->index};
+  if (!engine->has_log) {
+    (void)cpn_stock_change(&campaign->stock, word, state); /* LP(open, close); or another has */
+    return COUPON_OK;
+  }
   uint64_t at = cpn_buffer_reserve(&engine->buffer, CPN_WORDS_CHANGE, &record.time_ns);
   if (at == CPN_LSN_NONE) return cpn_engine_no_room(engine);
   CPN_POINT(CHANGE_RESERVED);

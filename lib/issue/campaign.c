@@ -7,8 +7,16 @@ static size_t size_bytes(const struct cpn_campaign_spec *spec) {
   return sizeof(struct cpn_campaign) + spec->name_length + 1;
 }
 
-struct cpn_campaign *cpn_campaign_create(struct cpn_memory *memory, const struct cpn_siphash_key *key,
-                                         const struct cpn_campaign_spec *spec, uint32_t index) {
+/* Everything that the first `tickets` will need, touched. */
+static bool make_ready(struct cpn_campaign *campaign, struct cpn_memory *memory, uint64_t tickets) {
+  if (tickets == 0) return true;
+  if (!cpn_claim_set_grow_for(&campaign->claims, memory, tickets)) return false;
+  campaign->touched = tickets;
+  return cpn_tickets_prepare(&campaign->tickets, memory, tickets);
+}
+
+struct cpn_campaign *cpn_campaign_create(struct cpn_memory *memory, const struct cpn_campaign_spec *spec,
+                                         uint32_t index, uint64_t prepare) {
   struct cpn_campaign *campaign = cpn_memory_alloc(memory, size_bytes(spec));
   if (campaign == NULL) return NULL;
   char *name = (char *)(campaign + 1);
@@ -16,20 +24,25 @@ struct cpn_campaign *cpn_campaign_create(struct cpn_memory *memory, const struct
   campaign->spec = *spec;
   campaign->spec.name = name;
   campaign->index = index;
+  prepare = cpn_min_u64(prepare, spec->stock);
   cpn_stock_init(&campaign->stock, spec->stock, spec->opens_at_ns != 0 ? CPN_STOCK_SCHEDULED : CPN_STOCK_OPEN);
-  cpn_tickets_init(&campaign->tickets, spec->stock);
-  cpn_claim_set_init(&campaign->claims, memory, key, spec->stock);
-  return campaign;
+  cpn_claim_set_init(&campaign->claims, memory, spec->stock, prepare);
+  atomic_init(&campaign->wanted, 0);
+  if (cpn_tickets_init(&campaign->tickets, memory, spec->stock, cpn_campaign_user_words(spec), spec->user_limit == 0) &&
+      make_ready(campaign, memory, prepare))
+    return campaign;
+  cpn_campaign_destroy(memory, campaign);
+  return NULL;
 }
 
 void cpn_campaign_destroy(struct cpn_memory *memory, struct cpn_campaign *campaign) {
-  cpn_claim_set_fini(&campaign->claims);
+  cpn_claim_set_fini(&campaign->claims, memory);
   cpn_tickets_fini(&campaign->tickets, memory);
   cpn_memory_free(memory, campaign, size_bytes(&campaign->spec));
 }
 
 bool cpn_campaign_spec_equal(const struct cpn_campaign_spec *a, const struct cpn_campaign_spec *b) {
-  return a->id == b->id && a->stock == b->stock && a->user_limit == b->user_limit && a->opens_at_ns == b->opens_at_ns &&
-         a->closes_at_ns == b->closes_at_ns && a->name_length == b->name_length &&
+  return a->id == b->id && a->stock == b->stock && a->user_limit == b->user_limit && a->user_kind == b->user_kind &&
+         a->opens_at_ns == b->opens_at_ns && a->closes_at_ns == b->closes_at_ns && a->name_length == b->name_length &&
          (a->name_length == 0 || memcmp(a->name, b->name, a->name_length) == 0);
 }

@@ -1,134 +1,143 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "issue/claim_set.h"
 
-#define LINE_ENTRIES (CPN_CACHE_LINE / sizeof(struct cpn_claim))
+/* Words for each expected user. With 1.6 one user in fifty finds both lines of the pair full when the last one comes, and
+ * strangers seldom look further than their first line; small campaigns have the fuller table. */
+static uint64_t words_for(uint64_t users) { return users < 4096 ? users + users / 4 : users + users / 5 * 3; }
 
-/* Lines tried in a level before the next one. More fill a level better before it overflows; fewer make a miss
- * cheaper. */
-#define WINDOW_LINES 4
+/* The first level: at least a pair of lines, at most a MiB before it is known that it will be used. */
+#define FIRST_WORDS_MAX (UINT64_C(1) << 17)
 
-/* The first level, and so what a campaign costs at its first ticket: 16 entries, 256 bytes, up to 16 MiB. A larger
- * stock grows level by level: a huge stock must not claim memory that it may never use. */
-#define FIRST_ENTRIES_MIN UINT64_C(16)
-#define FIRST_ENTRIES_MAX (UINT64_C(1) << 20)
-#define GROWTH 4
+/* Up to here levels quadruple the set, from here on they double it. */
+#define QUADRUPLE_TO_WORDS (UINT64_C(1) << 22)
 
-struct cpn_claim_level {
-  uint64_t lines; /* a power of two */
-  _Alignas(CPN_CACHE_LINE) struct cpn_claim entries[];
-};
-_Static_assert(sizeof(struct cpn_claim) == 16, "four entries to a line");
+_Static_assert(sizeof(_Atomic uint64_t) * CPN_CLAIM_LINE_WORDS == CPN_CACHE_LINE, "eight claims to a line");
 
 static size_t level_size_bytes(uint64_t lines) {
   return sizeof(struct cpn_claim_level) + (size_t)lines * CPN_CACHE_LINE;
 }
 
-void cpn_claim_set_init(struct cpn_claim_set *set, struct cpn_memory *memory, const struct cpn_siphash_key *key,
-                        uint64_t expected) {
-  set->memory = memory;
-  set->key = *key;
-  set->expected = expected;
+static uint64_t lines_for(uint64_t words) { return cpn_round_up(words, CPN_CLAIM_WINDOW) / CPN_CLAIM_LINE_WORDS; }
+
+void cpn_claim_set_init(struct cpn_claim_set *set, const struct cpn_memory *memory, uint64_t expected,
+                        uint64_t prepare) {
+  set->wanted = words_for(expected);
+  uint64_t first = prepare != 0 ? words_for(prepare) : set->wanted;
+  if (prepare == 0) first = cpn_min_u64(cpn_min_u64(first, FIRST_WORDS_MAX), memory->limit / 16 / sizeof(uint64_t));
+  set->first_lines = lines_for(cpn_max_u64(first, 1));
   for (int k = 0; k < CPN_CLAIM_LEVELS; k++) atomic_init(&set->level[k], NULL);
-  atomic_init(&set->zero.user, 0);
-  atomic_init(&set->zero.state, 0);
+  atomic_init(&set->bytes, 0);
 }
 
-void cpn_claim_set_fini(struct cpn_claim_set *set) {
+void cpn_claim_set_fini(struct cpn_claim_set *set, struct cpn_memory *memory) {
   for (unsigned k = 0; k < CPN_CLAIM_LEVELS; k++) {
     /* relaxed: nobody else uses the set any more. */
     struct cpn_claim_level *level = atomic_load_explicit(&set->level[k], memory_order_relaxed);
-    if (level != NULL) cpn_memory_free(set->memory, level, level_size_bytes(level->lines));
+    if (level != NULL) cpn_memory_free(memory, level, level_size_bytes(level->lines));
   }
 }
 
-/* Lines of the next level: the last one has `last` entries, all so far have `before`. Three entries for two users keeps
- * windows from overflowing while the set fills. The first level beyond the expected users is small, for what
- * overflowed; if refused users fill that too (a crowd that met at the last unit), levels grow again as before. */
-static uint64_t level_lines(const struct cpn_claim_set *set, uint64_t before, uint64_t last) {
-  uint64_t wanted = set->expected + set->expected / 2;
-  uint64_t entries;
-  if (before == 0)
-    entries = cpn_min_u64(wanted, FIRST_ENTRIES_MAX);
-  else if (before < wanted)
-    entries = cpn_min_u64(wanted - before, last * GROWTH);
-  else if (before - last < wanted)
-    entries = before / 8;
-  else
-    entries = last * GROWTH;
-  return cpn_ceil_power_of_two(cpn_max_u64(entries, FIRST_ENTRIES_MIN)) / LINE_ENTRIES;
+/* --- growing ------------------------------------------------------------------------------------- */
+
+/* Lines of the next level, `words` being there in all so far. The first level beyond what was wanted is small, for what
+ * overflowed; if that fills too (a crowd that met at the last unit left entries), a quarter more each time. */
+static uint64_t next_lines(const struct cpn_claim_set *set, uint64_t words, uint64_t last) {
+  if (words == 0) return set->first_lines;
+  uint64_t growth = words < QUADRUPLE_TO_WORDS ? words * 3 : words;
+  if (words < set->wanted) return lines_for(cpn_min_u64(set->wanted - words, growth));
+  return lines_for(words - last < set->wanted ? words / 32 : words / 4);
 }
 
-static uint64_t level_home(uint64_t hash, unsigned k, uint64_t lines) {
-  /* Other bits in each level: users that share a full window should part in the next one. */
-  return cpn_siphash_rotate(hash, 13 * k) & (lines - 1);
+/* Writes to every page of the system behind a level that nobody else sees yet. */
+static void level_touch(struct cpn_claim_level *level) {
+  for (uint64_t i = 0; i < level->lines * CPN_CLAIM_LINE_WORDS; i += 4096 / sizeof(uint64_t))
+    atomic_store_explicit(&level->words[i], 0, memory_order_relaxed);
 }
 
-/*
- * Looks for `user` in one level. Returns its entry, or the first empty one in the fixed order, or NULL if the
- * window is full. acquire: pairs with the exchange that inserted, so that the entry's zeroed state is there with
- * it. (The state is then read seq_cst. That an entry was seen empty is a fact about the past, ordered before later
- * reads by the seq_cst reads of the stock's word around it.)
- */
-static struct cpn_claim *level_probe(struct cpn_claim_level *level, uint64_t home, uint64_t user, uint64_t *found) {
-  uint64_t window = cpn_min_u64(WINDOW_LINES, level->lines);
-  for (uint64_t i = 0; i < window; i++) {
-    struct cpn_claim *line = &level->entries[((home + i) & (level->lines - 1)) * LINE_ENTRIES];
-    for (size_t j = 0; j < LINE_ENTRIES; j++) {
-      *found = atomic_load_explicit(&line[j].user, memory_order_seq_cst);
-      if (*found == user || *found == 0) return &line[j];
-    }
-  }
-  return NULL;
-}
-
-struct cpn_claim *cpn_claim_set_find(struct cpn_claim_set *set, uint64_t user) {
-  if (CPN_UNLIKELY(user == 0)) return &set->zero;
-  uint64_t hash = cpn_siphash_u64(&set->key, user);
-  for (unsigned k = 0; k < CPN_CLAIM_LEVELS; k++) {
-    /* seq_cst rather than acquire: absence is part of a refusal's evidence, like an empty entry. */
-    struct cpn_claim_level *level = atomic_load_explicit(&set->level[k], memory_order_seq_cst);
-    if (level == NULL) return NULL;
-    uint64_t found;
-    struct cpn_claim *claim = level_probe(level, level_home(hash, k, level->lines), user, &found);
-    if (claim != NULL) return found == user ? claim : NULL;
-  }
-  return NULL;
-}
-
-static struct cpn_claim_level *level_add(struct cpn_claim_set *set, unsigned k, uint64_t before, uint64_t last) {
-  uint64_t lines = level_lines(set, before, last);
-  struct cpn_claim_level *fresh = cpn_memory_alloc(set->memory, level_size_bytes(lines));
-  if (fresh == NULL) return atomic_load_explicit(&set->level[k], memory_order_acquire); /* another may have had it */
+static bool level_publish(struct cpn_claim_set *set, struct cpn_memory *memory, unsigned k, uint64_t lines,
+                          bool touch) {
+  struct cpn_claim_level *fresh = cpn_memory_alloc(memory, level_size_bytes(lines)), *other = NULL;
+  if (fresh == NULL) return cpn_claim_level_at(set, k) != NULL; /* another thread may have had the last bytes, for this very level */
   fresh->lines = lines;
-  struct cpn_claim_level *other = NULL;
-  /* seq_cst, which includes release (the zeroed entries before the pointer) and, on failure, acquire. */
+  if (touch) level_touch(fresh);
+  /* seq_cst, which includes release: zeros and lines before the pointer. */
   if (atomic_compare_exchange_strong_explicit(&set->level[k], &other, fresh, memory_order_seq_cst,
-                                              memory_order_seq_cst))
-    return fresh;
-  cpn_memory_free(set->memory, fresh, level_size_bytes(lines));
-  return other;
+                                              memory_order_seq_cst)) {
+    /* relaxed: a figure for people. */
+    atomic_fetch_add_explicit(&set->bytes, level_size_bytes(lines), memory_order_relaxed);
+    return true;
+  }
+  cpn_memory_free(memory, fresh, level_size_bytes(lines));
+  return true;
 }
 
-struct cpn_claim *cpn_claim_set_insert(struct cpn_claim_set *set, uint64_t user) {
-  if (CPN_UNLIKELY(user == 0)) return &set->zero;
-  uint64_t hash = cpn_siphash_u64(&set->key, user);
-  uint64_t before = 0, last = 0;
+static bool level_add(struct cpn_claim_set *set, struct cpn_memory *memory, unsigned k, uint64_t lines,
+                      bool touch) {
+  /* The first level's size is fixed: whoever looks in it does not ask. */
+  if (k == 0) return level_publish(set, memory, k, lines, touch);
+  for (;; lines = lines_for(lines * CPN_CLAIM_LINE_WORDS / 2)) {
+    if (level_publish(set, memory, k, lines, touch)) return true;
+    if (lines <= lines_for(1)) return false;
+  }
+}
+
+/* How many levels there are, their words, and the last one's. */
+static unsigned levels(const struct cpn_claim_set *set, uint64_t *words, uint64_t *last) {
+  *words = *last = 0;
   for (unsigned k = 0; k < CPN_CLAIM_LEVELS; k++) {
-    struct cpn_claim_level *level = atomic_load_explicit(&set->level[k], memory_order_acquire);
-    if (level == NULL) level = level_add(set, k, before, last);
-    if (level == NULL) return NULL;
-    last = level->lines * LINE_ENTRIES;
-    before += last;
-    uint64_t home = level_home(hash, k, level->lines), found;
-    struct cpn_claim *claim;
-    while ((claim = level_probe(level, home, user, &found)) != NULL) {
-      if (found == user) return claim;
-      /* Retry: another thread inserted somebody here, perhaps this very user. */
-      if (atomic_compare_exchange_strong_explicit(&claim->user, &found, user, memory_order_seq_cst,
-                                                  memory_order_seq_cst))
-        return claim;
-      if (found == user) return claim;
+    const struct cpn_claim_level *level = cpn_claim_level_at(set, k);
+    if (level == NULL) return k;
+    *last = level->lines * CPN_CLAIM_LINE_WORDS;
+    *words += *last;
+  }
+  return CPN_CLAIM_LEVELS;
+}
+
+bool cpn_claim_add_level(struct cpn_claim_set *set, struct cpn_memory *memory, const struct cpn_claim_place *place) {
+  uint64_t words, last;
+  unsigned k = levels(set, &words, &last);
+  if (k > place->at / CPN_CLAIM_WINDOW) return true; /* another thread has */
+  if (k == CPN_CLAIM_LEVELS) return false;           /* more than memory could hold */
+  return level_add(set, memory, k, next_lines(set, words, last), false);
+}
+
+bool cpn_claim_set_grow_for(struct cpn_claim_set *set, struct cpn_memory *memory, uint64_t users) {
+  for (;;) {
+    uint64_t words, last;
+    unsigned k = levels(set, &words, &last);
+    /* Pairs begin to overflow when the last level is half full; the ones before are full by then. */
+    bool enough = words != 0 && users <= words - last + last / 2;
+    if (enough || (words >= set->wanted && words != 0) || k == CPN_CLAIM_LEVELS) return true;
+    if (!level_add(set, memory, k, next_lines(set, words, last), true)) return false;
+  }
+}
+
+uint64_t cpn_claim_set_bytes(const struct cpn_claim_set *set) {
+  return atomic_load_explicit(&set->bytes, memory_order_relaxed); /* relaxed: a figure for people */
+}
+
+/* --- looking ------------------------------------------------------------------------------------- */
+
+void cpn_claim_walk(const struct cpn_claim_set *set, uint64_t hash, uint32_t at, struct cpn_claim_place *place) {
+  const uint64_t tag = cpn_claim_tag(hash);
+  for (unsigned k = at / CPN_CLAIM_WINDOW; k < CPN_CLAIM_LEVELS; k++, at = k * CPN_CLAIM_WINDOW) {
+    struct cpn_claim_level *level = cpn_claim_level_at(set, k);
+    place->at = at;
+    if (level == NULL) break;
+    uint64_t home = cpn_claim_home(hash, k, k == 0 ? set->first_lines : level->lines);
+    for (; at / CPN_CLAIM_WINDOW == k; at++) {
+      uint32_t in_window = at % CPN_CLAIM_WINDOW;
+      uint64_t line = home ^ (in_window / CPN_CLAIM_LINE_WORDS);
+      place->word = &level->words[line * CPN_CLAIM_LINE_WORDS + in_window % CPN_CLAIM_LINE_WORDS];
+      place->seen = cpn_claim_read(place->word);
+      place->at = at;
+      if (place->seen == 0 || place->seen >> CPN_CLAIM_TAG_SHIFT == tag) return;
     }
   }
-  return NULL; /* every level is full: more than memory could hold */
+  place->word = NULL;
+  place->seen = 0;
+}
+
+void cpn_claim_look_on(const struct cpn_claim_set *set, uint64_t hash, struct cpn_claim_place *place) {
+  cpn_claim_walk(set, hash, place->at + 1, place);
 }

@@ -1,22 +1,34 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The claim set: user -> claim, one entry per user, for one campaign.
+ * The claim set: user -> claim, for one campaign. A claim is one 64-bit word:
+ *
+ *     tag, 16 bits, never 0 | body, 45 bits | kind, 3 bits
+ *
+ *     EMPTY      0                  nobody's
+ *     PENDING    body: print        a request of this user is being decided
+ *     FREE       body: print        nobody holds a ticket here: a request of this user was refused after it had claimed
+ *     HELD       body: LSN / 8      a unit was taken, for the record with this LSN
+ *     NUMBERED   body: number       a unit was taken, for the ticket with this number
+ *
+ * Tag and print are 61 bits of the user's hash; with the place they say who it is, but for users whose keyed hashes
+ * agree in all of them. The user's full identity stands with the ticket (issue/tickets.h), to which HELD and NUMBERED
+ * lead. So a claim costs 8 bytes whatever the identity is, and a probe one cache line of eight claims.
  *
  * Guarantees
- *   (a) A user has at most one entry, whatever runs concurrently. An entry is never removed, moved, or given to
- *       another user; only its state changes. A pointer to it stays valid as long as the set.
- *   (b) A claim state is FREE, PENDING (one request of this user is being decided), HELD (a unit was taken for the
- *       record with this LSN) or NUMBERED (that ticket has its number).
- *   (c) Finding is wait-free and writes nothing; users that are only looked up leave nothing behind.
+ *   (a) A user has at most one claim beyond FREE, whatever runs concurrently.
+ *   (b) A word that was EMPTY once is never EMPTY again; from HELD or NUMBERED on it is one user's for ever. Before, it
+ *       is the property of all users of its print; should there ever be two, one waits while the other's
+ *       request is PENDING, and goes on to the next place when it finds the other's ticket. Nobody is mistaken
+ *       for anybody.
+ *   (c) Looking is wait-free, writes nothing, and leaves nothing behind.
  *
- * How. Tables ("levels") of lines of four entries, a cache line each. A user hashes to a window of a few lines in
- * each level; the window's entries, and then the next level's, are tried in a fixed order, and the *first empty
- * entry* in that order is the only place where this user may be inserted. Entries never empty again, so two threads
- * that insert the same user contend for the same entry, and whoever meets an empty entry knows that the user is
- * absent. Growing is adding a level: nothing moves, nobody waits.
+ * How. Levels of lines of eight words. A user hashes to a pair of lines in each level; the pair's sixteen words, and then
+ * the next level's, are tried in a fixed order, and the *first empty word* in that order is the only place where a
+ * claim may be made. Words never become empty again, so two requests of one user contend for the same word, and
+ * whoever meets an empty word knows that the user has no claim. Growing is adding a level: nothing moves, nobody waits.
  *
- * Progress: inserting is lock-free; a retry means that another thread has inserted somebody. Callers exclude
- * nothing. Waiting on PENDING is the caller's affair: only requests of the same user ever do.
+ * Progress: claiming is lock-free; a retry means that another request has claimed. Callers exclude nothing. Waiting on
+ * PENDING is the caller's affair.
  */
 #ifndef CPN_ISSUE_CLAIM_SET_H
 #define CPN_ISSUE_CLAIM_SET_H
@@ -25,59 +37,196 @@
 
 #include "base/defs.h"
 #include "base/memory.h"
-#include "base/siphash.h"
 
-struct cpn_claim {
-  /* 0: empty, else the user; written once, by the exchange that inserts. (User 0 has an entry of its own.) */
-  _Atomic uint64_t user;
-  /* cpn_claim_state…: written by the one request that has it PENDING, and by the commit stage from HELD to NUMBERED. */
-  _Atomic uint64_t state;
+/* Wide instructions read a line at once. Race detectors and explorers see only single atomic loads. */
+#if defined(__x86_64__) && !defined(CPN_TSAN) && !defined(CPN_NARROW_LOADS)
+#define CPN_WIDE_LOADS 1
+#include <emmintrin.h>
+#else
+#define CPN_WIDE_LOADS 0
+#endif
+
+/* --- the word ------------------------------------------------------------------------------------ */
+
+enum cpn_claim_kind {
+  CPN_CLAIM_EMPTY = 0,
+  CPN_CLAIM_PENDING = 1,
+  CPN_CLAIM_FREE = 2,
+  CPN_CLAIM_HELD = 3,
+  CPN_CLAIM_NUMBERED = 4
 };
 
-/* States: the kind in the low 3 bits, above it an LSN (a multiple of 8) or a ticket number. 0, FREE at LSN 0, is
- * how entries begin. */
-enum cpn_claim_kind { CPN_CLAIM_FREE = 0, CPN_CLAIM_PENDING = 1, CPN_CLAIM_HELD = 2, CPN_CLAIM_NUMBERED = 3 };
+#define CPN_CLAIM_TAG_SHIFT 48
+#define CPN_CLAIM_BODY_MASK ((UINT64_C(1) << 45) - 1)
 
-static inline enum cpn_claim_kind cpn_claim_kind_of(uint64_t state) { return (enum cpn_claim_kind)(state & 7); }
-static inline uint64_t cpn_claim_held(uint64_t lsn) { return lsn | CPN_CLAIM_HELD; }
-static inline uint64_t cpn_claim_held_lsn(uint64_t state) { return state & ~UINT64_C(7); }
-static inline uint64_t cpn_claim_numbered(uint64_t number) { return number << 3 | CPN_CLAIM_NUMBERED; }
-static inline uint64_t cpn_claim_number(uint64_t state) { return state >> 3; }
+static inline enum cpn_claim_kind cpn_claim_kind_of(uint64_t claim) { return (enum cpn_claim_kind)(claim & 7); }
+static inline uint64_t cpn_claim_body(uint64_t claim) { return claim >> 3 & CPN_CLAIM_BODY_MASK; }
 
-/* Levels grow at least fourfold until they hold the expected users; 24 reach any memory. */
-#define CPN_CLAIM_LEVELS 24
+/* The low 16 bits of the hash, but 0 counts as 1; lines are chosen by its high bits. */
+static inline uint64_t cpn_claim_tag(uint64_t hash) {
+  uint64_t tag = hash & 0xffff;
+  return tag + (tag == 0);
+}
 
-struct cpn_claim_level;
+static inline uint64_t cpn_claim_make(uint64_t hash, uint64_t body, enum cpn_claim_kind kind) {
+  return cpn_claim_tag(hash) << CPN_CLAIM_TAG_SHIFT | body << 3 | (uint64_t)kind;
+}
+static inline uint64_t cpn_claim_pending(uint64_t hash) {
+  return cpn_claim_make(hash, hash >> 16 & CPN_CLAIM_BODY_MASK, CPN_CLAIM_PENDING);
+}
+static inline uint64_t cpn_claim_free(uint64_t hash) {
+  return cpn_claim_make(hash, hash >> 16 & CPN_CLAIM_BODY_MASK, CPN_CLAIM_FREE);
+}
+/* LSNs are multiples of 8 below 2^48. */
+static inline uint64_t cpn_claim_held(uint64_t hash, uint64_t lsn) {
+  return cpn_claim_make(hash, lsn / 8, CPN_CLAIM_HELD);
+}
+static inline uint64_t cpn_claim_numbered(uint64_t hash, uint64_t number) {
+  return cpn_claim_make(hash, number, CPN_CLAIM_NUMBERED);
+}
+static inline uint64_t cpn_claim_lsn(uint64_t held) { return cpn_claim_body(held) * 8; }
+static inline uint64_t cpn_claim_number(uint64_t numbered) { return cpn_claim_body(numbered); }
+
+/* Whether a PENDING or FREE claim is of this hash's print. */
+static inline bool cpn_claim_has_print(uint64_t claim, uint64_t hash) {
+  return (claim ^ cpn_claim_pending(hash)) >> 3 == 0;
+}
+
+/* --- the set ------------------------------------------------------------------------------------- */
+
+/* Levels at least double; 28 reach any memory. */
+#define CPN_CLAIM_LEVELS 28
+
+struct cpn_claim_level {
+  uint64_t lines; /* even; written before the level is published */
+  _Alignas(CPN_CACHE_LINE) _Atomic uint64_t words[];
+};
 
 struct cpn_claim_set {
-  struct cpn_memory *memory;
-  struct cpn_siphash_key key;
-  uint64_t expected; /* users, from the stock: sizes the levels, limits nothing */
+  uint64_t first_lines; /* of level 0; constant */
   /* Written once each, by whoever needs it first; read by all. */
   _Atomic(struct cpn_claim_level *) level[CPN_CLAIM_LEVELS];
-  struct cpn_claim zero; /* the entry of user 0; its `user` is not used */
+  uint64_t wanted; /* words for the expected users: sizes the levels, limits nothing; constant */
+  _Atomic uint64_t bytes;
 };
 
-void cpn_claim_set_init(struct cpn_claim_set *set, struct cpn_memory *memory, const struct cpn_siphash_key *key,
-                        uint64_t expected);
-void cpn_claim_set_fini(struct cpn_claim_set *set);
+/* Levels are made for `expected` users; the first one for `prepare` of them, or if that is 0 it holds no more than a MiB, or
+ * a sixteenth of the memory there is. */
+void cpn_claim_set_init(struct cpn_claim_set *set, const struct cpn_memory *memory, uint64_t expected,
+                        uint64_t prepare);
+void cpn_claim_set_fini(struct cpn_claim_set *set, struct cpn_memory *memory);
 
-/* The user's entry, or NULL if there is none (yet). */
-struct cpn_claim *cpn_claim_set_find(struct cpn_claim_set *set, uint64_t user);
+/* Makes room for `users` ahead of those who claim, who else do it themselves, and touches its memory. False: no memory. */
+bool cpn_claim_set_grow_for(struct cpn_claim_set *set, struct cpn_memory *memory, uint64_t users);
 
-/* The user's entry, inserted FREE if there was none. NULL: no memory; nothing was changed. */
-CPN_MUST_CHECK struct cpn_claim *cpn_claim_set_insert(struct cpn_claim_set *set, uint64_t user);
+uint64_t cpn_claim_set_bytes(const struct cpn_claim_set *set);
 
-/* All accesses to a claim's state. seq_cst, as for the stock's word: the protocol was checked under sequential
- * consistency. */
-static inline uint64_t cpn_claim_read(const struct cpn_claim *claim) {
-  return claim == NULL ? 0 : atomic_load_explicit(&claim->state, memory_order_seq_cst);
+/* --- looking ------------------------------------------------------------------------------------- */
+
+/* A place in a user's order of places. */
+struct cpn_claim_place {
+  _Atomic uint64_t *word; /* NULL: behind the last level */
+  uint64_t seen;          /* what it held: EMPTY, or a claim with the user's tag */
+  uint32_t at;            /* level * CPN_CLAIM_WINDOW + words passed in it */
+};
+
+#define CPN_CLAIM_LINE_WORDS 8u
+#define CPN_CLAIM_WINDOW (2 * CPN_CLAIM_LINE_WORDS)
+
+/* acquire: pairs with level_publish(); the zeros and the number of lines before the pointer. seq_cst rather, for those
+ * who look: that a level was not there is part of a refusal's evidence, like an empty word. */
+static inline struct cpn_claim_level *cpn_claim_level_at(const struct cpn_claim_set *set, unsigned k) {
+  return atomic_load_explicit(&set->level[k], memory_order_seq_cst);
 }
-static inline void cpn_claim_write(struct cpn_claim *claim, uint64_t state) {
-  atomic_store_explicit(&claim->state, state, memory_order_seq_cst);
+
+/* The first line in level k. Levels behind the first choose by other bits, so that users who share a full pair part
+ * in the next level: a multiplication carries all bits of the hash into the high ones. */
+static inline uint64_t cpn_claim_home(uint64_t hash, unsigned k, uint64_t lines) {
+  if (k != 0) hash *= UINT64_C(0x9e3779b97f4a7c15) + 2 * k;
+  return cpn_mul_high(hash, lines);
 }
-static inline bool cpn_claim_swap(struct cpn_claim *claim, uint64_t from, uint64_t to) {
-  return atomic_compare_exchange_strong_explicit(&claim->state, &from, to, memory_order_seq_cst, memory_order_seq_cst);
+
+/* seq_cst: that a word was empty is evidence for a refusal, to be ordered with the reads of the stock's word around it.
+ * Also acquire: what a HELD or NUMBERED claim leads to is there. */
+static inline uint64_t cpn_claim_read(const _Atomic uint64_t *word) { return atomic_load_explicit(word, memory_order_seq_cst); }
+
+/* From place `at` on, word by word. */
+void cpn_claim_walk(const struct cpn_claim_set *set, uint64_t hash, uint32_t at, struct cpn_claim_place *place);
+
+#if CPN_WIDE_LOADS
+/* The words of a line, a bit each, that are empty or bear the tag: the tag is the high 16 bits, and 0 only in an empty
+ * word. The loads are not C's atomics; each of their words is nevertheless loaded whole, on this processor, and whatever
+ * they name is read again, as an atomic, before it is believed. That they name nothing before the first named word
+ * needs no second look: a word that is taken, by another tag, stays so. */
+static inline unsigned cpn_claim_candidates(const _Atomic uint64_t *line, uint64_t tag) {
+  const __m128i *pairs = (const __m128i *)(const void *)line;
+  atomic_signal_fence(memory_order_seq_cst); /* the compiler moves no plain load over an atomic one */
+  __m128 a = _mm_castsi128_ps(_mm_load_si128(&pairs[0])), b = _mm_castsi128_ps(_mm_load_si128(&pairs[1]));
+  __m128 c = _mm_castsi128_ps(_mm_load_si128(&pairs[2])), d = _mm_castsi128_ps(_mm_load_si128(&pairs[3]));
+  atomic_signal_fence(memory_order_seq_cst);
+  __m128i low = _mm_srai_epi32(_mm_castps_si128(_mm_shuffle_ps(a, b, _MM_SHUFFLE(3, 1, 3, 1))), 16);
+  __m128i high = _mm_srai_epi32(_mm_castps_si128(_mm_shuffle_ps(c, d, _MM_SHUFFLE(3, 1, 3, 1))), 16);
+  __m128i tags = _mm_packs_epi32(low, high);
+  __m128i found = _mm_or_si128(_mm_cmpeq_epi16(tags, _mm_set1_epi16((short)tag)),
+                               _mm_cmpeq_epi16(tags, _mm_setzero_si128()));
+  return (unsigned)_mm_movemask_epi8(_mm_packs_epi16(found, _mm_setzero_si128()));
+}
+
+/* The first place with the user's tag, or else the first empty one. */
+static inline void cpn_claim_look(const struct cpn_claim_set *set, uint64_t hash, struct cpn_claim_place *place) {
+  struct cpn_claim_level *level = cpn_claim_level_at(set, 0);
+  const uint64_t tag = cpn_claim_tag(hash);
+  if (CPN_LIKELY(level != NULL)) {
+    uint64_t home = cpn_claim_home(hash, 0, set->first_lines);
+    for (uint32_t i = 0; i < 2; i++) {
+      _Atomic uint64_t *line = &level->words[(home ^ i) * CPN_CLAIM_LINE_WORDS];
+      unsigned candidates = cpn_claim_candidates(line, tag);
+      if (candidates == 0) continue;
+      unsigned first = (unsigned)__builtin_ctz(candidates);
+      place->word = &line[first];
+      place->seen = cpn_claim_read(place->word);
+      place->at = i * CPN_CLAIM_LINE_WORDS + first;
+      if (CPN_LIKELY(place->seen == 0 || place->seen >> CPN_CLAIM_TAG_SHIFT == tag)) return;
+      cpn_claim_walk(set, hash, place->at + 1, place); /* it was empty, and has become another user's */
+      return;
+    }
+    cpn_claim_walk(set, hash, CPN_CLAIM_WINDOW, place);
+    return;
+  }
+  cpn_claim_walk(set, hash, 0, place);
+}
+#else
+static inline void cpn_claim_look(const struct cpn_claim_set *set, uint64_t hash, struct cpn_claim_place *place) {
+  cpn_claim_walk(set, hash, 0, place);
+}
+#endif
+
+/* The next such place behind `place`, whose claim has turned out to be another user's. */
+void cpn_claim_look_on(const struct cpn_claim_set *set, uint64_t hash, struct cpn_claim_place *place);
+
+/* Adds the level that `place` lies in, where it is behind the last one; look again. False: no memory; nothing changed. */
+CPN_MUST_CHECK bool cpn_claim_add_level(struct cpn_claim_set *set, struct cpn_memory *memory,
+                                        const struct cpn_claim_place *place);
+
+/* Asks the processor for the line where looking begins. */
+static inline void cpn_claim_prefetch(const struct cpn_claim_set *set, uint64_t hash) {
+  /* acquire: level_add() publishes. */
+  const struct cpn_claim_level *level = atomic_load_explicit(&set->level[0], memory_order_acquire);
+  if (level == NULL) return;
+  uint64_t line = cpn_claim_home(hash, 0, set->first_lines);
+  __builtin_prefetch((const void *)&level->words[line * CPN_CLAIM_LINE_WORDS], 1);
+}
+
+/* All changes of a claim. Making it PENDING is seq_cst, as for the stock's word: the protocol was checked under
+ * sequential consistency. */
+static inline bool cpn_claim_swap(_Atomic uint64_t *word, uint64_t from, uint64_t to) {
+  return atomic_compare_exchange_strong_explicit(word, &from, to, memory_order_seq_cst, memory_order_seq_cst);
+}
+
+/* By the one request that has it PENDING. release: who sees the claim sees the ticket, or the record, that it leads to. It
+ * need not be more: until others see it they see PENDING, and wait. */
+static inline void cpn_claim_write(_Atomic uint64_t *word, uint64_t claim) {
+  atomic_store_explicit(word, claim, memory_order_release);
 }
 
 #endif

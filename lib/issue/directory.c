@@ -1,41 +1,45 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "issue/directory.h"
 
-#include "base/rcu.h"
+#include "coupon/coupon.h"
 
-#define FIRST_SLOTS UINT64_C(16)
+#define FIRST_SHIFT (64 - 4) /* 16 slots */
 #define FIRST_INDEX_BITS 4
 
-struct cpn_directory_table {
-  uint64_t slots; /* a power of two, at most half of them used */
-  _Atomic(struct cpn_campaign *) slot[];
-};
+static uint64_t table_slots(uint32_t shift) { return UINT64_C(1) << (64 - shift); }
 
-static size_t table_size_bytes(uint64_t slots) {
-  return sizeof(struct cpn_directory_table) + (size_t)slots * sizeof(_Atomic(struct cpn_campaign *));
+static size_t table_size_bytes(uint32_t shift) {
+  return sizeof(struct cpn_directory_table) + (size_t)table_slots(shift) * sizeof(struct cpn_directory_slot);
 }
 
-static struct cpn_directory_table *table_create(struct cpn_memory *memory, uint64_t slots) {
-  struct cpn_directory_table *table = cpn_memory_alloc(memory, table_size_bytes(slots));
-  if (table != NULL) table->slots = slots;
+static struct cpn_directory_table *table_create(struct cpn_memory *memory, uint32_t shift,
+                                                struct cpn_directory_table *previous) {
+  struct cpn_directory_table *table = cpn_memory_alloc(memory, table_size_bytes(shift));
+  if (table == NULL) return NULL;
+  table->previous = previous;
+  table->shift = shift;
   return table;
 }
 
 /* Linear probing; nothing is ever taken out. */
-static void table_put(struct cpn_directory_table *table, uint64_t hash, struct cpn_campaign *campaign) {
-  uint64_t at = hash & (table->slots - 1);
+static void table_put(const struct cpn_directory *directory, struct cpn_directory_table *table,
+                      struct cpn_campaign *campaign) {
+  const uint64_t mask = table_slots(table->shift) - 1;
+  uint64_t at = cpn_directory_hash(directory, campaign->spec.id) >> table->shift;
   /* relaxed: only the one writer puts. */
-  while (atomic_load_explicit(&table->slot[at], memory_order_relaxed) != NULL) at = (at + 1) & (table->slots - 1);
-  /* release: the campaign before the pointer to it; pairs with cpn_directory_find(). */
-  atomic_store_explicit(&table->slot[at], campaign, memory_order_release);
+  while (atomic_load_explicit(&table->slot[at].campaign, memory_order_relaxed) != NULL) at = (at + 1) & mask;
+  atomic_store_explicit(&table->slot[at].id, campaign->spec.id, memory_order_relaxed);
+  /* release: the campaign and its id before the pointer; pairs with cpn_directory_find(). */
+  atomic_store_explicit(&table->slot[at].campaign, campaign, memory_order_release);
 }
 
-bool cpn_directory_init(struct cpn_directory *directory, struct cpn_memory *memory, const struct cpn_siphash_key *key) {
+bool cpn_directory_init(struct cpn_directory *directory, struct cpn_memory *memory, const uint64_t secret[2]) {
   directory->memory = memory;
-  directory->key = *key;
+  directory->secret[0] = secret[0] | 1;
+  directory->secret[1] = secret[1] | 1;
   cpn_chunks_init(&directory->by_index, sizeof(_Atomic(struct cpn_campaign *)), FIRST_INDEX_BITS, COUPON_CAMPAIGNS_MAX);
   atomic_init(&directory->count, 0);
-  struct cpn_directory_table *table = table_create(memory, FIRST_SLOTS);
+  struct cpn_directory_table *table = table_create(memory, FIRST_SHIFT, NULL);
   atomic_init(&directory->table, table);
   return table != NULL;
 }
@@ -46,24 +50,11 @@ void cpn_directory_fini(struct cpn_directory *directory) {
   uint64_t count = cpn_directory_count(directory);
   for (uint64_t i = 0; i < count; i++) cpn_campaign_destroy(directory->memory, cpn_directory_at(directory, i));
   cpn_chunks_fini(&directory->by_index, directory->memory);
-  if (table != NULL) cpn_memory_free(directory->memory, table, table_size_bytes(table->slots));
-}
-
-struct cpn_campaign *cpn_directory_find(const struct cpn_directory *directory, uint64_t id) {
-  uint64_t hash = cpn_siphash_u64(&directory->key, id);
-  /* acquire: pairs with the release of cpn_directory_reserve(); the critical section keeps the table alive. */
-  const struct cpn_directory_table *table = atomic_load_explicit(&directory->table, memory_order_acquire);
-  for (uint64_t at = hash & (table->slots - 1);; at = (at + 1) & (table->slots - 1)) {
-    /* acquire: pairs with table_put(). The table is at most half full, so the walk meets an empty slot. */
-    struct cpn_campaign *campaign = atomic_load_explicit(&table->slot[at], memory_order_acquire);
-    if (campaign == NULL) return NULL;
-    /* In the table, but not yet in the count: it does not exist yet, or it could be found and then not be listed. */
-    if (campaign->spec.id == id) return campaign->index < cpn_directory_count(directory) ? campaign : NULL;
+  while (table != NULL) {
+    struct cpn_directory_table *previous = table->previous;
+    cpn_memory_free(directory->memory, table, table_size_bytes(table->shift));
+    table = previous;
   }
-}
-
-uint64_t cpn_directory_count(const struct cpn_directory *directory) {
-  return atomic_load_explicit(&directory->count, memory_order_seq_cst); /* pairs with cpn_directory_add() */
 }
 
 struct cpn_campaign *cpn_directory_at(const struct cpn_directory *directory, uint64_t index) {
@@ -73,21 +64,17 @@ struct cpn_campaign *cpn_directory_at(const struct cpn_directory *directory, uin
 
 bool cpn_directory_reserve(struct cpn_directory *directory) {
   uint64_t count = cpn_directory_count(directory);
+  size_t made;
   if (count >= COUPON_CAMPAIGNS_MAX) return false;
-  if (cpn_chunks_ensure(&directory->by_index, directory->memory, count) == 0) return false;
+  if (cpn_chunks_ensure(&directory->by_index, directory->memory, count, &made) == 0) return false;
   /* relaxed: only the one writer replaces it. */
   struct cpn_directory_table *old = atomic_load_explicit(&directory->table, memory_order_relaxed);
-  if ((count + 1) * 2 <= old->slots) return true;
-  struct cpn_directory_table *fresh = table_create(directory->memory, old->slots * 2);
+  if ((count + 1) * 2 <= table_slots(old->shift)) return true;
+  struct cpn_directory_table *fresh = table_create(directory->memory, old->shift - 1, old);
   if (fresh == NULL) return false;
-  for (uint64_t i = 0; i < count; i++) {
-    struct cpn_campaign *campaign = cpn_directory_at(directory, i);
-    table_put(fresh, cpn_siphash_u64(&directory->key, campaign->spec.id), campaign);
-  }
+  for (uint64_t i = 0; i < count; i++) table_put(directory, fresh, cpn_directory_at(directory, i));
   /* release: the slots before the table. */
   atomic_store_explicit(&directory->table, fresh, memory_order_release);
-  cpn_rcu_synchronize(); /* readers may still walk the old one */
-  cpn_memory_free(directory->memory, old, table_size_bytes(old->slots));
   return true;
 }
 
@@ -97,8 +84,7 @@ void cpn_directory_add(struct cpn_directory *directory, struct cpn_campaign *cam
   CPN_INVARIANT(0, campaign->index == count);
   _Atomic(struct cpn_campaign *) *place = cpn_chunks_at(&directory->by_index, count);
   atomic_store_explicit(place, campaign, memory_order_release);
-  struct cpn_directory_table *table = atomic_load_explicit(&directory->table, memory_order_relaxed);
-  table_put(table, cpn_siphash_u64(&directory->key, campaign->spec.id), campaign);
+  table_put(directory, atomic_load_explicit(&directory->table, memory_order_relaxed), campaign);
   /* LP(create). seq_cst, which includes release: place and slot before the count that lets others see them. */
   atomic_store_explicit(&directory->count, count + 1, memory_order_seq_cst);
 }

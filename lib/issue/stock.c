@@ -8,17 +8,12 @@
 
 #define MARK_BIT (UINT64_C(1) << CPN_WORD_MARK_SHIFT)
 
-/* The basis: LSNs are multiples of 8 below 2^48, so 45 bits hold one and 19 are left for the epoch. */
-#define BASIS_LSN_BITS 45
-#define BASIS_LSN_MASK ((UINT64_C(1) << BASIS_LSN_BITS) - 1)
-_Static_assert(BASIS_LSN_BITS + CPN_WORD_EPOCH_BITS == 64, "the basis fills a word");
-
 static uint64_t word_make(uint64_t remaining, uint64_t epoch, enum cpn_stock_state state) {
   return remaining | (epoch & CPN_WORD_EPOCH_MASK) << CPN_WORD_REMAINING_BITS | (uint64_t)state << CPN_WORD_STATE_SHIFT;
 }
 
-static uint64_t basis_make(uint64_t epoch, uint64_t lsn) { return epoch << BASIS_LSN_BITS | lsn / 8; }
-static uint64_t basis_epoch(uint64_t basis) { return basis >> BASIS_LSN_BITS; }
+static uint64_t basis_make(uint64_t epoch, uint64_t lsn) { return epoch << CPN_BASIS_LSN_BITS | lsn / 8; }
+static uint64_t basis_epoch(uint64_t basis) { return basis >> CPN_BASIS_LSN_BITS; }
 
 void cpn_stock_init(struct cpn_stock *stock, uint64_t remaining, enum cpn_stock_state state) {
   CPN_INVARIANT(1, remaining <= CPN_WORD_REMAINING_MASK);
@@ -26,18 +21,19 @@ void cpn_stock_init(struct cpn_stock *stock, uint64_t remaining, enum cpn_stock_
   atomic_init(&stock->basis, basis_make(0, 0)); /* of an epoch that is not the word's: not set */
 }
 
-uint64_t cpn_stock_read(const struct cpn_stock *stock) {
-  return atomic_load_explicit(&stock->word, memory_order_seq_cst);
+uint64_t cpn_stock_take_many(struct cpn_stock *stock, uint64_t seen, uint64_t floor, uint64_t wanted) {
+  uint64_t now = seen, taken;
+  do {
+    if (((now ^ seen) & RULE_MASK) != 0 || cpn_word_refuses(now) || cpn_word_remaining(now) <= floor) return 0;
+    taken = cpn_min_u64(wanted, cpn_word_remaining(now) - floor);
+    /* LP(issue): the successful exchange. Retry: another thread took a unit or changed the campaign. */
+  } while (!atomic_compare_exchange_weak_explicit(&stock->word, &now, now - taken, memory_order_seq_cst,
+                                                  memory_order_seq_cst));
+  return taken;
 }
 
 bool cpn_stock_take(struct cpn_stock *stock, uint64_t seen, uint64_t floor) {
-  uint64_t now = seen;
-  do {
-    if (((now ^ seen) & RULE_MASK) != 0 || cpn_word_refuses(now) || cpn_word_remaining(now) <= floor) return false;
-    /* LP(issue): the successful exchange. Retry: another thread took a unit or changed the campaign. */
-  } while (
-      !atomic_compare_exchange_weak_explicit(&stock->word, &now, now - 1, memory_order_seq_cst, memory_order_seq_cst));
-  return true;
+  return cpn_stock_take_many(stock, seen, floor, 1) == 1;
 }
 
 bool cpn_stock_change(struct cpn_stock *stock, uint64_t seen, enum cpn_stock_state state) {
@@ -69,8 +65,4 @@ void cpn_stock_mark(struct cpn_stock *stock, uint64_t seen, const _Atomic uint64
   /* Failure: somebody else marked it or began an epoch. */
   (void)atomic_compare_exchange_strong_explicit(&stock->word, &seen, seen | MARK_BIT, memory_order_seq_cst,
                                                 memory_order_seq_cst);
-}
-
-uint64_t cpn_stock_basis_lsn(const struct cpn_stock *stock) {
-  return (atomic_load_explicit(&stock->basis, memory_order_seq_cst) & BASIS_LSN_MASK) * 8;
 }

@@ -60,11 +60,24 @@ static inline bool cpn_word_refuses(uint64_t word) {
 /* `state` is not CLOSING. */
 void cpn_stock_init(struct cpn_stock *stock, uint64_t remaining, enum cpn_stock_state state);
 
-uint64_t cpn_stock_read(const struct cpn_stock *stock);
+static inline uint64_t cpn_stock_read(const struct cpn_stock *stock) {
+  return atomic_load_explicit(&stock->word, memory_order_seq_cst);
+}
 
 /* Takes one unit by the rule, `seen` being the word as read before the caller reserved, but leaves at least
  * `floor`. False: the rule forbids it, or no more than `floor` are left. LP(issue): the successful exchange. */
 CPN_MUST_CHECK bool cpn_stock_take(struct cpn_stock *stock, uint64_t seen, uint64_t floor);
+
+/* Takes `units`, of which there are as many, if the word is just as `seen`, remaining units included, so that the taker knows
+ * which they are. False: it has changed. LP(issue): the successful exchange. */
+CPN_MUST_CHECK static inline bool cpn_stock_take_as_seen(struct cpn_stock *stock, uint64_t seen, uint64_t units) {
+  CPN_INVARIANT(1, units <= cpn_word_remaining(seen));
+  return atomic_compare_exchange_strong_explicit(&stock->word, &seen, seen - units, memory_order_seq_cst,
+                                                 memory_order_seq_cst);
+}
+
+/* Takes up to `wanted` units by the rule, at once, leaving at least `floor`; returns how many. */
+CPN_MUST_CHECK uint64_t cpn_stock_take_many(struct cpn_stock *stock, uint64_t seen, uint64_t floor, uint64_t wanted);
 
 /* Changes the state by the rule; begins an epoch. False: the rule forbids it: somebody else has changed it. */
 bool cpn_stock_change(struct cpn_stock *stock, uint64_t seen, enum cpn_stock_state state);
@@ -73,7 +86,14 @@ bool cpn_stock_change(struct cpn_stock *stock, uint64_t seen, enum cpn_stock_sta
  * because the word has moved on: look again in any case. */
 void cpn_stock_mark(struct cpn_stock *stock, uint64_t seen, const _Atomic uint64_t *tail);
 
+/* The basis: LSNs are multiples of 8 below 2^48, so 45 bits hold one and 19 are left for the epoch. */
+#define CPN_BASIS_LSN_BITS 45
+#define CPN_BASIS_LSN_MASK ((UINT64_C(1) << CPN_BASIS_LSN_BITS) - 1)
+_Static_assert(CPN_BASIS_LSN_BITS + CPN_WORD_EPOCH_BITS == 64, "the basis fills a word");
+
 /* The LSN on which refusals rest. Read it between two equal reads of a marked word. */
-uint64_t cpn_stock_basis_lsn(const struct cpn_stock *stock);
+static inline uint64_t cpn_stock_basis_lsn(const struct cpn_stock *stock) {
+  return (atomic_load_explicit(&stock->basis, memory_order_seq_cst) & CPN_BASIS_LSN_MASK) * 8;
+}
 
 #endif

@@ -1,45 +1,119 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The tickets of one campaign in the order of their numbers. One writer at a time (the commit stage, or recovery)
- * appends; any thread reads, wait-free. Room is made beforehand by the requests, where running out of memory can
- * still be answered.
+ * The tickets of one campaign by their numbers: who has it, the LSN, the time; 8 or 16 bytes for the user and a few bits
+ * for the rest (issue/ticket_rows.h).
+ *
+ * Who writes: with a log the commit stage (or recovery) appends, one writer at a time; without a log a ticket has its
+ * number when its unit is taken, and each is put by the request that took it, in any order. Room is made beforehand
+ * by the requests, where running out of memory can still be answered.
+ *
+ * Any thread reads, inside a read-side critical section. Packing a page retires its wide rows, for other pages to use: so
+ * who has read from wide rows looks again whether they are still the page's, like a sequence lock, and if not reads the
+ * pack, which stays. Reading is wait-free: that happens once to a page. Rows go back to the allocator only after a
+ * grace period.
  */
 #ifndef CPN_ISSUE_TICKETS_H
 #define CPN_ISSUE_TICKETS_H
 
 #include "base/chunks.h"
+#include "issue/ticket_rows.h"
 
-struct cpn_ticket_row {
-  uint64_t user; /* the first three: written before `numbered` covers the row, never again */
-  uint64_t lsn;
-  uint64_t time_ns;
-  _Atomic uint64_t count; /* in the row of a user's first ticket: how many the user has; written by the commit stage */
+/* A user, 8 bytes in words[0] or 16; `hash` is of the engine's key. */
+struct cpn_user {
+  uint64_t words[2];
+  uint64_t hash;
+};
+
+/* Tickets to a page: 4 KiB of wide rows. */
+#define CPN_TICKET_PAGE 256u
+
+struct cpn_ticket_page {
+  _Atomic uint64_t first_stamp; /* of its first ticket, for finding by LSN; written with that ticket */
+  _Atomic uintptr_t rows;       /* struct cpn_ticket_row *, or struct cpn_ticket_pack * + 1; 0: none yet */
 };
 
 struct cpn_tickets {
-  /* Tickets that have their number. Written by the commit stage; read by whoever looks at rows. A line of its own,
-   * apart from the stock that every request writes. */
+  /* Numbers up to here have room. Written by whoever makes room; read by every request. */
+  _Atomic uint64_t room;
+  uint64_t stock;       /* constant: no number is higher */
+  uint32_t user_words;  /* constant: 1 or 2 */
+  struct cpn_chunks users; /* 1 or 2 words each */
+  struct cpn_chunks pages; /* struct cpn_ticket_page */
+  struct cpn_chunks *counts; /* where users have no limit: how many tickets the user of ticket n has, if it is the first */
+  _Atomic uint64_t bytes;
+  uint64_t packed; /* pages before this one are packed; whoever packs */
+  /* With a log: tickets that have their number. Written by the commit stage; read by whoever looks at rows. A line of its
+   * own, apart from what every request reads. */
   _Alignas(CPN_CACHE_LINE) _Atomic uint64_t numbered;
-  struct cpn_chunks rows;
 };
 
-void cpn_tickets_init(struct cpn_tickets *tickets, uint64_t stock);
+/* False: no memory. */
+CPN_MUST_CHECK bool cpn_tickets_init(struct cpn_tickets *tickets, struct cpn_memory *memory, uint64_t stock,
+                                     uint32_t user_words, bool counts);
 void cpn_tickets_fini(struct cpn_tickets *tickets, struct cpn_memory *memory);
 
-/* Makes room for ticket `number`, 1 … stock. Returns the highest number for which there is room now, >= `number`;
- * 0: no memory. Lock-free. Room up to there holds no gap if every lower number was asked for before. */
-CPN_MUST_CHECK uint64_t cpn_tickets_ensure(struct cpn_tickets *tickets, struct cpn_memory *memory, uint64_t number);
+/* Wide rows of full pages that are no page's any more. One thread's, the keeper's. */
+#define CPN_ROW_POOL_SIZE 1024u
+struct cpn_row_pool {
+  struct cpn_ticket_row *rows[CPN_ROW_POOL_SIZE];
+  size_t count;
+};
 
-/* Appends the next ticket, for which there is room; returns its number. */
-uint64_t cpn_tickets_append(struct cpn_tickets *tickets, uint64_t user, uint64_t lsn, uint64_t time_ns);
+/* After a grace period. */
+void cpn_row_pool_free(struct cpn_row_pool *pool, struct cpn_memory *memory);
 
-uint64_t cpn_tickets_numbered(const struct cpn_tickets *tickets);
+/* Makes room for every ticket up to `number`, 1 … stock; `pool` may be NULL. False: no memory. Lock-free. */
+CPN_MUST_CHECK bool cpn_tickets_make_room(struct cpn_tickets *tickets, struct cpn_memory *memory,
+                                          struct cpn_row_pool *pool, uint64_t number);
 
-/* The row of a number in 1 … numbered. */
-struct cpn_ticket_row *cpn_tickets_row(const struct cpn_tickets *tickets, uint64_t number);
+/* The highest number there is room for. acquire: pairs with cpn_tickets_make_room(). */
+static inline uint64_t cpn_tickets_room(const struct cpn_tickets *tickets) {
+  return atomic_load_explicit(&tickets->room, memory_order_acquire);
+}
 
-/* The number of the ticket whose record has this LSN, or 0 if none has (yet). LSNs rise with numbers: a binary
- * search. */
+/* Memory for the users of tickets up to `number`, touched, so that their writers need not wait for it; and room for the
+ * first of them. False: no memory. */
+CPN_MUST_CHECK bool cpn_tickets_prepare(struct cpn_tickets *tickets, struct cpn_memory *memory, uint64_t number);
+
+/* Touches the memory of users `from` … `number`, for which there is room. */
+void cpn_tickets_touch(struct cpn_tickets *tickets, uint64_t from, uint64_t number);
+
+/* Room, packing and touching go this many tickets ahead of the requests: some milliseconds of the fastest of them. */
+#define CPN_TICKETS_AHEAD UINT64_C(131072)
+
+/* Writes the ticket `number`, for which there is room, once. `stamp`: the LSN, or without a log 1. */
+void cpn_tickets_put(struct cpn_tickets *tickets, uint64_t number, const uint64_t *user, uint64_t stamp,
+                     uint64_t time_ns);
+
+/* Puts the next one behind `numbered`, and counts it in; returns its number. One writer at a time. */
+uint64_t cpn_tickets_append(struct cpn_tickets *tickets, const uint64_t *user, uint64_t lsn, uint64_t time_ns);
+
+static inline uint64_t cpn_tickets_numbered(const struct cpn_tickets *tickets) {
+  return atomic_load_explicit(&tickets->numbered, memory_order_acquire); /* pairs with cpn_tickets_append() */
+}
+
+/* Stamp and time of a ticket that has room. 0: it is not written yet. */
+uint64_t cpn_tickets_read(const struct cpn_tickets *tickets, uint64_t number, uint64_t *time_ns);
+
+/* The user's words, of a ticket that is written. */
+const uint64_t *cpn_tickets_user(const struct cpn_tickets *tickets, uint64_t number);
+
+static inline bool cpn_tickets_is_users(const struct cpn_tickets *tickets, uint64_t number,
+                                        const struct cpn_user *user) {
+  const uint64_t *words = cpn_tickets_user(tickets, number);
+  return words[0] == user->words[0] && (tickets->user_words == 1 || words[1] == user->words[1]);
+}
+
+/* The count of the user whose first ticket this is. */
+_Atomic uint64_t *cpn_tickets_count(const struct cpn_tickets *tickets, uint64_t number);
+
+/* The number of the ticket whose record has this LSN, or 0 if none has (yet). LSNs rise with numbers: looked for where a
+ * steady pace would have it, then by halving. */
 uint64_t cpn_tickets_find(const struct cpn_tickets *tickets, uint64_t lsn);
+
+/* Packs full pages that are complete, as long as the pool takes their wide rows. One thread at a time. */
+void cpn_tickets_pack(struct cpn_tickets *tickets, struct cpn_memory *memory, struct cpn_row_pool *pool);
+
+uint64_t cpn_tickets_bytes(const struct cpn_tickets *tickets);
 
 #endif

@@ -39,7 +39,3 @@ int cpn_commit_step(struct cpn_commit *commit, void (*drained_now)(void *context
   atomic_fetch_add_explicit(&commit->commits, 1, memory_order_relaxed); /* relaxed: a figure for people */
   return 1;
 }
-
-uint64_t cpn_commit_durable(const struct cpn_commit *commit) {
-  return atomic_load_explicit(&commit->durable, memory_order_seq_cst); /* pairs with cpn_commit_step() */
-}

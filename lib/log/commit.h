@@ -55,6 +55,8 @@ void cpn_commit_fini(struct cpn_commit *commit);
  * applied). */
 CPN_MUST_CHECK int cpn_commit_step(struct cpn_commit *commit, void (*drained_now)(void *context), void *context);
 
-uint64_t cpn_commit_durable(const struct cpn_commit *commit);
+static inline uint64_t cpn_commit_durable(const struct cpn_commit *commit) {
+  return atomic_load_explicit(&commit->durable, memory_order_seq_cst); /* pairs with cpn_commit_step() */
+}
 
 #endif

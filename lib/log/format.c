@@ -48,7 +48,7 @@ _Static_assert(BLOCK_CHECKSUM + 8 == CPN_BLOCK_SIZE, "the checksum ends the bloc
 _Static_assert(BLOCK_IDENTITY + CPN_IDENTITY_SIZE == MANIFEST_CREATED, "the identity ends where the rest begins");
 _Static_assert(FRAME_CHECKSUM + 8 == CPN_FRAME_HEADER_SIZE, "the checksum ends the frame header");
 _Static_assert(CPN_WORDS_CAMPAIGN_MAX == CPN_WORDS_CAMPAIGN + (COUPON_NAME_MAX + 7) / 8, "the longest name fits");
-_Static_assert(CPN_SIZE_LIFE / 8 == CPN_WORDS_LIFE && CPN_SIZE_ISSUE / 8 == CPN_WORDS_ISSUE, "sizes are words times 8");
+_Static_assert(CPN_SIZE_LIFE / 8 == CPN_WORDS_LIFE, "sizes are words times 8");
 _Static_assert(CPN_FRAME_PAYLOAD_MAX % 8 == 0, "records are whole words");
 
 static const unsigned char manifest_magic[8] = {'C', 'P', 'N', 'M', 'A', 'N', 'I', 'F'};
@@ -249,9 +249,14 @@ uint64_t cpn_record_encode(const struct cpn_record *record, uint64_t *words) {
       words[1] = record->time_ns;
       return cpn_record_head(record->type, CPN_WORDS_CHANGE, record->campaign);
     case CPN_RECORD_ISSUE:
-      words[1] = record->user;
+      words[1] = record->user[0];
       words[2] = record->time_ns;
-      return cpn_record_head(record->type, CPN_WORDS_ISSUE, record->campaign);
+      return cpn_issue_head(1, record->campaign);
+    case CPN_RECORD_ISSUE_UUID:
+      words[1] = record->user[0];
+      words[2] = record->user[1];
+      words[3] = record->time_ns;
+      return cpn_issue_head(2, record->campaign);
     case CPN_RECORD_CAMPAIGN:
       words[1] = record->id;
       words[2] = record->stock;
@@ -259,7 +264,7 @@ uint64_t cpn_record_encode(const struct cpn_record *record, uint64_t *words) {
       words[4] = record->opens_at_ns;
       words[5] = record->closes_at_ns;
       words[6] = record->time_ns;
-      words[7] = record->name_length; /* and 0, the kind of identity, in the upper half */
+      words[7] = record->name_length | (uint64_t)(uint32_t)record->user_kind << 32;
       for (uint32_t i = 0; i < record->name_length; i += 8) {
         unsigned char piece[8] = {0};
         memcpy(piece, record->name + i, cpn_min_u64(8, record->name_length - i));
@@ -281,7 +286,9 @@ static enum cpn_decoded decode_campaign(struct cpn_record *record, const unsigne
   record->time_ns = cpn_get_u64(bytes + 48);
   record->name_length = cpn_get_u32(bytes + 56);
   record->name = (const char *)bytes + 64;
-  if (cpn_get_u32(bytes + 60) != 0 || record->user_limit > 1) return CPN_DECODED_NEWER;
+  uint32_t kind = cpn_get_u32(bytes + 60);
+  if (kind > COUPON_USER_UUID || record->user_limit > 1) return CPN_DECODED_NEWER;
+  record->user_kind = (int32_t)kind;
   if (record->name_length > COUPON_NAME_MAX || words != cpn_campaign_words(record->name_length))
     return CPN_DECODED_DAMAGED;
   size_t padding = (size_t)words * 8 - 64 - record->name_length;
@@ -316,8 +323,14 @@ static enum cpn_decoded decode_by_type(struct cpn_record *record, const unsigned
       return CPN_DECODED_OK;
     case CPN_RECORD_ISSUE:
       if (words != CPN_WORDS_ISSUE) return CPN_DECODED_DAMAGED;
-      record->user = cpn_get_u64(bytes + 8);
+      record->user[0] = cpn_get_u64(bytes + 8);
       record->time_ns = cpn_get_u64(bytes + 16);
+      return CPN_DECODED_OK;
+    case CPN_RECORD_ISSUE_UUID:
+      if (words != CPN_WORDS_ISSUE_UUID) return CPN_DECODED_DAMAGED;
+      record->user[0] = cpn_get_u64(bytes + 8);
+      record->user[1] = cpn_get_u64(bytes + 16);
+      record->time_ns = cpn_get_u64(bytes + 24);
       return CPN_DECODED_OK;
     case CPN_RECORD_CAMPAIGN:
       return decode_campaign(record, bytes, words);
@@ -334,7 +347,7 @@ enum cpn_decoded cpn_record_decode(struct cpn_record *record, const unsigned cha
   if (words == 0 || (size_t)words * 8 > size) return CPN_DECODED_DAMAGED;
   unsigned type = (unsigned)(head & 0xff), flags = (unsigned)(head >> 8 & 0xff);
   if (type == 0) return CPN_DECODED_DAMAGED;
-  if (type > CPN_RECORD_ISSUE || flags != 0) return CPN_DECODED_NEWER;
+  if (type > CPN_RECORD_ISSUE_UUID || flags != 0) return CPN_DECODED_NEWER;
   memset(record, 0, sizeof *record);
   record->type = (enum cpn_record_type)type;
   record->campaign = (uint32_t)(head >> 32);

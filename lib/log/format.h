@@ -116,7 +116,8 @@ enum cpn_record_type {
   CPN_RECORD_CAMPAIGN = 4,
   CPN_RECORD_OPEN = 5,
   CPN_RECORD_CLOSE = 6,
-  CPN_RECORD_ISSUE = 7
+  CPN_RECORD_ISSUE = 7,
+  CPN_RECORD_ISSUE_UUID = 8
 };
 
 /* Lengths in words of 8 bytes. */
@@ -125,11 +126,11 @@ enum cpn_record_type {
 #define CPN_WORDS_CAMPAIGN 8u /* without the name */
 #define CPN_WORDS_CHANGE 2u   /* OPEN, CLOSE */
 #define CPN_WORDS_ISSUE 3u
+#define CPN_WORDS_ISSUE_UUID 4u
 #define CPN_WORDS_CAMPAIGN_MAX (CPN_WORDS_CAMPAIGN + 32u) /* a name of 255 bytes */
 
 /* And in bytes, as LSNs count. */
 #define CPN_SIZE_LIFE UINT64_C(32)
-#define CPN_SIZE_ISSUE UINT64_C(24)
 
 /* A record in words, as the log buffer has it: the same words, little-endian, are the bytes on disk. */
 static inline uint64_t cpn_record_head(enum cpn_record_type type, uint64_t words, uint32_t campaign) {
@@ -143,13 +144,22 @@ struct cpn_record {
   uint32_t campaign; /* index */
   uint64_t lsn;      /* of the byte past it */
   uint64_t time_ns;
-  uint64_t user;                                             /* ISSUE */
+  uint64_t user[2];                                          /* ISSUE: the first; ISSUE_UUID */
   uint64_t life;                                             /* LIFE */
   uint64_t began_lsn;                                        /* LIFE */
   uint64_t id, stock, user_limit, opens_at_ns, closes_at_ns; /* CAMPAIGN … */
+  int32_t user_kind;
   const char *name;                                          /* points into the bytes given */
   uint32_t name_length;
 };
+
+/* Of the record of a ticket whose user has so many words, 1 or 2: its length, its head. The user's words follow the head,
+ * the time is last. */
+static inline uint32_t cpn_issue_words(uint32_t user_words) { return CPN_WORDS_ISSUE - 1 + user_words; }
+static inline uint64_t cpn_issue_head(uint32_t user_words, uint32_t campaign) {
+  enum cpn_record_type type = user_words == 2 ? CPN_RECORD_ISSUE_UUID : CPN_RECORD_ISSUE;
+  return cpn_record_head(type, cpn_issue_words(user_words), campaign);
+}
 
 /* Words of a CAMPAIGN record with a name of this length. */
 static inline uint32_t cpn_campaign_words(uint32_t name_length) {

@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "issue/ticket_rows.h"
+
+/* Our clock steps by microseconds; a caller's own may not. */
+#define MICROSECOND 1000u
+
+static uint64_t row_stamp(const struct cpn_ticket_row *row) {
+  return atomic_load_explicit(&row->stamp, memory_order_acquire); /* pairs with the writer of the row */
+}
+static uint64_t row_time(const struct cpn_ticket_row *row) {
+  return atomic_load_explicit(&row->time_ns, memory_order_relaxed); /* relaxed: ordered by the stamp */
+}
+
+static unsigned bits_for(uint64_t value) { return value == 0 ? 0 : 64 - (unsigned)__builtin_clzll(value); }
+
+static size_t words_for(const struct cpn_ticket_pack *head) {
+  return ((size_t)head->count * (head->stamp_bits + head->time_bits) + 63) / 64;
+}
+
+size_t cpn_ticket_pack_size(const struct cpn_ticket_pack *pack) {
+  return sizeof *pack + words_for(pack) * sizeof pack->words[0];
+}
+
+/* The smallest distance of two neighbours' stamps, so that no delta is negative; a step, because it is the size of a
+ * record where one campaign has the log for itself. */
+static uint64_t smallest_step(const struct cpn_ticket_row *rows, uint32_t count) {
+  uint64_t step = UINT32_MAX;
+  for (uint32_t i = 1; i < count; i++) step = cpn_min_u64(step, row_stamp(&rows[i]) - row_stamp(&rows[i - 1]));
+  return count > 1 ? step : 0;
+}
+
+static uint64_t stamp_delta(const struct cpn_ticket_pack *head, const struct cpn_ticket_row *rows, uint32_t i) {
+  return (row_stamp(&rows[i]) - head->first_stamp - (uint64_t)i * head->stamp_step) / 8;
+}
+static uint64_t time_delta(const struct cpn_ticket_pack *head, const struct cpn_ticket_row *rows, uint32_t i) {
+  return (row_time(&rows[i]) - head->first_time_ns) / head->time_unit;
+}
+
+size_t cpn_ticket_pack_measure(struct cpn_ticket_pack *head, const struct cpn_ticket_row *rows, uint32_t count) {
+  *head = (struct cpn_ticket_pack){.first_stamp = row_stamp(&rows[0]),
+                                   .first_time_ns = row_time(&rows[0]),
+                                   .stamp_step = (uint32_t)smallest_step(rows, count),
+                                   .time_unit = MICROSECOND,
+                                   .count = count};
+  for (uint32_t i = 0; i < count && head->time_unit != 1; i++) {
+    if ((row_time(&rows[i]) - head->first_time_ns) % MICROSECOND != 0) head->time_unit = 1;
+  }
+  uint64_t stamps = 0, times = 0; /* the bits of the widest delta are those of all together */
+  for (uint32_t i = 0; i < count; i++) {
+    stamps |= stamp_delta(head, rows, i);
+    times |= time_delta(head, rows, i);
+  }
+  head->stamp_bits = (uint8_t)bits_for(stamps);
+  head->time_bits = (uint8_t)bits_for(times);
+  return cpn_ticket_pack_size(head);
+}
+
+static void put_bits(uint64_t *words, size_t at, unsigned bits, uint64_t value) {
+  if (bits == 0) return;
+  unsigned shift = at % 64;
+  words[at / 64] |= value << shift;
+  if (shift + bits > 64) words[at / 64 + 1] |= value >> (64 - shift);
+}
+
+static uint64_t get_bits(const uint64_t *words, size_t at, unsigned bits) {
+  if (bits == 0) return 0;
+  unsigned shift = at % 64;
+  uint64_t value = words[at / 64] >> shift;
+  if (shift + bits > 64) value |= words[at / 64 + 1] << (64 - shift);
+  return bits == 64 ? value : value & ((UINT64_C(1) << bits) - 1);
+}
+
+void cpn_ticket_pack_fill(struct cpn_ticket_pack *pack, const struct cpn_ticket_row *rows) {
+  const size_t times_at = (size_t)pack->count * pack->stamp_bits;
+  for (uint32_t i = 0; i < pack->count; i++) {
+    put_bits(pack->words, (size_t)i * pack->stamp_bits, pack->stamp_bits, stamp_delta(pack, rows, i));
+    put_bits(pack->words, times_at + (size_t)i * pack->time_bits, pack->time_bits, time_delta(pack, rows, i));
+  }
+}
+
+uint64_t cpn_ticket_pack_stamp(const struct cpn_ticket_pack *pack, uint32_t i) {
+  uint64_t delta = get_bits(pack->words, (size_t)i * pack->stamp_bits, pack->stamp_bits);
+  return pack->first_stamp + (uint64_t)i * pack->stamp_step + delta * 8;
+}
+
+uint64_t cpn_ticket_pack_time(const struct cpn_ticket_pack *pack, uint32_t i) {
+  size_t at = (size_t)pack->count * pack->stamp_bits + (size_t)i * pack->time_bits;
+  return pack->first_time_ns + get_bits(pack->words, at, pack->time_bits) * pack->time_unit;
+}
