@@ -55,26 +55,21 @@ static coupon_status guest_leave(const struct guest *guest, coupon_status status
   return status;
 }
 
-/* A call that does not wait runs inside a read-side critical section, so that close can wait for it. */
+/* A call that does not wait, but may do what the fast ones (cpn_engine_enter()) do not. */
 static coupon_status enter(coupon_engine *engine, struct guest *guest) {
   guest_arrive(guest);
-  if (CPN_UNLIKELY(*engine->fork_page != CPN_FORK_MAGIC)) return COUPON_E_FORKED;
-  cpn_rcu_read_lock();
-  coupon_status status = cpn_engine_gate(engine);
-  if (CPN_UNLIKELY(status != COUPON_OK)) cpn_rcu_read_unlock();
-  return status;
+  return cpn_engine_enter(engine, false);
 }
 
 static coupon_status leave(const struct guest *guest, coupon_status status) {
-  cpn_rcu_read_unlock();
-  return guest_leave(guest, status);
+  return guest_leave(guest, cpn_engine_leave(status));
 }
 
 /* A call that may wait must not, inside such a section; it counts itself in, and close waits for the count. seq_cst
  * both here and there: either we see the gate closed, or close sees us. */
 static coupon_status visit(coupon_engine *engine, struct guest *guest) {
   guest_arrive(guest);
-  if (*engine->fork_page != CPN_FORK_MAGIC) return COUPON_E_FORKED;
+  if (cpn_engine_gate_bits(engine) == 0) return COUPON_E_FORKED; /* the count is of the parent's */
   atomic_fetch_add_explicit(&engine->visitors, 1, memory_order_seq_cst);
   coupon_status status = cpn_engine_gate(engine);
   if (status != COUPON_OK) atomic_fetch_sub_explicit(&engine->visitors, 1, memory_order_seq_cst);
@@ -165,7 +160,7 @@ coupon_status coupon_open(const char *directory, const struct coupon_options *gi
 
 coupon_status coupon_close(coupon_engine *engine) {
   if (engine == NULL) return COUPON_E_INVAL;
-  if (*engine->fork_page != CPN_FORK_MAGIC) return COUPON_E_FORKED;
+  if (cpn_engine_gate_bits(engine) == 0) return COUPON_E_FORKED;
   if (cpn_callback_inside()) return COUPON_E_IN_CALLBACK;
   struct guest guest;
   guest_arrive(&guest);
@@ -174,7 +169,7 @@ coupon_status coupon_close(coupon_engine *engine) {
 
 coupon_status coupon_destroy(coupon_engine *engine) {
   if (engine == NULL) return COUPON_OK;
-  if (*engine->fork_page != CPN_FORK_MAGIC) return COUPON_E_FORKED;
+  if (cpn_engine_gate_bits(engine) == 0) return COUPON_E_FORKED;
   if (cpn_callback_inside()) return COUPON_E_IN_CALLBACK;
   struct guest guest;
   guest_arrive(&guest);
@@ -265,45 +260,15 @@ coupon_status coupon_list(coupon_engine *engine, uint64_t from, struct coupon_ca
 
 /* --- issuing ------------------------------------------------------------------------------------- */
 
-/* The fast ones: nothing in them is a point of cancellation, nor changes errno; where that may be otherwise (a callback,
- * an allocation, a wake-up), it is seen to there. Only a cancellation of the asynchronous type, which may come anywhere,
- * is held off here; that costs little where the type is the other already. */
-CPN_HOT static inline coupon_status enter_fast(coupon_engine *engine, int *cancel_type) {
-  if (CPN_UNLIKELY(*engine->fork_page != CPN_FORK_MAGIC)) return COUPON_E_FORKED;
-  (void)pthread_setcanceltype(PTHREAD_CANCEL_DEFERRED, cancel_type);
-  cpn_rcu_read_lock();
-  coupon_status status = cpn_engine_gate(engine);
-  if (CPN_LIKELY(status == COUPON_OK)) return COUPON_OK;
-  cpn_rcu_read_unlock();
-  int ignored;
-  (void)pthread_setcanceltype(*cancel_type, &ignored);
-  return status;
-}
-
-CPN_HOT static inline coupon_status leave_fast(int cancel_type, coupon_status status) {
-  cpn_rcu_read_unlock();
-  int ignored;
-  if (CPN_UNLIKELY(cancel_type != PTHREAD_CANCEL_DEFERRED)) (void)pthread_setcanceltype(cancel_type, &ignored);
-  return status;
-}
-
-CPN_HOT static inline coupon_status try_issue(coupon_engine *engine, uint64_t campaign, uint64_t user, const unsigned char *uuid,
-                               struct coupon_ticket *ticket) {
+coupon_status coupon_try_issue(coupon_engine *engine, uint64_t campaign, uint64_t user, struct coupon_ticket *ticket) {
   if (CPN_UNLIKELY(engine == NULL || !output_is_valid(ticket, sizeof *ticket))) return COUPON_E_INVAL;
-  int cancel_type;
-  coupon_status status = enter_fast(engine, &cancel_type);
-  if (CPN_UNLIKELY(status != COUPON_OK)) return status;
-  if (CPN_UNLIKELY(engine->options.read_only != 0)) return leave_fast(cancel_type, COUPON_E_READ_ONLY);
-  return leave_fast(cancel_type, cpn_engine_try_issue(engine, campaign, user, uuid, ticket));
+  return cpn_engine_try_issue(engine, campaign, user, ticket);
 }
 
-CPN_HOT coupon_status coupon_try_issue(coupon_engine *engine, uint64_t campaign, uint64_t user, struct coupon_ticket *ticket) {
-  return try_issue(engine, campaign, user, NULL, ticket);
-}
-
-CPN_HOT coupon_status coupon_try_issue_uuid(coupon_engine *engine, uint64_t campaign, const unsigned char *uuid,
+coupon_status coupon_try_issue_uuid(coupon_engine *engine, uint64_t campaign, const unsigned char *uuid,
                                     struct coupon_ticket *ticket) {
-  return CPN_UNLIKELY(uuid == NULL) ? COUPON_E_INVAL : try_issue(engine, campaign, 0, uuid, ticket);
+  if (CPN_UNLIKELY(engine == NULL || uuid == NULL || !output_is_valid(ticket, sizeof *ticket))) return COUPON_E_INVAL;
+  return cpn_engine_try_issue_uuid(engine, campaign, uuid, ticket);
 }
 
 coupon_status coupon_try_issue_batch(coupon_engine *engine, const struct coupon_request *requests, size_t count,
@@ -311,12 +276,7 @@ coupon_status coupon_try_issue_batch(coupon_engine *engine, const struct coupon_
   if (engine == NULL || element_size < sizeof *tickets || element_size > STRUCT_SIZE_MAX) return COUPON_E_INVAL;
   if (count != 0 && (requests == NULL || tickets == NULL)) return COUPON_E_INVAL;
   if (element_size % _Alignof(struct coupon_ticket) != 0) return COUPON_E_INVAL;
-  int cancel_type;
-  coupon_status status = enter_fast(engine, &cancel_type);
-  if (CPN_UNLIKELY(status != COUPON_OK)) return status;
-  if (CPN_UNLIKELY(engine->options.read_only != 0)) return leave_fast(cancel_type, COUPON_E_READ_ONLY);
-  cpn_batch_issue(engine, requests, count, (char *)tickets, element_size);
-  return leave_fast(cancel_type, COUPON_OK);
+  return cpn_batch_issue(engine, requests, count, (char *)tickets, element_size);
 }
 
 /* The flag, and the number of an answer that is a ticket, which the commit stage has given it by the time it is
@@ -345,10 +305,8 @@ static coupon_status issue(coupon_engine *engine, uint64_t campaign, uint64_t us
   if (engine->options.read_only != 0) return end_visit(engine, &guest, COUPON_E_READ_ONLY);
   if (would_wait_in_callback(deadline)) return end_visit(engine, &guest, COUPON_E_IN_CALLBACK);
   for (;;) {
-    cpn_rcu_read_lock();
-    status = cpn_engine_gate(engine);
-    if (status == COUPON_OK) status = cpn_engine_try_issue(engine, campaign, user, uuid, ticket);
-    cpn_rcu_read_unlock();
+    status = uuid == NULL ? cpn_engine_try_issue(engine, campaign, user, ticket)
+                          : cpn_engine_try_issue_uuid(engine, campaign, uuid, ticket);
     if (status != COUPON_E_BUSY) break;
     status = cpn_wait_room(engine, cpn_issue_words(uuid == NULL ? 1 : 2), deadline);
     if (status != COUPON_OK) break;
@@ -412,23 +370,22 @@ coupon_status coupon_eventfd(coupon_engine *engine, int *fd) {
 
 /* --- reading ------------------------------------------------------------------------------------- */
 
-CPN_HOT static inline coupon_status lookup(coupon_engine *engine, uint64_t campaign, uint64_t user, const unsigned char *uuid,
+static coupon_status lookup(coupon_engine *engine, uint64_t campaign, uint64_t user, const unsigned char *uuid,
                             struct coupon_ticket *ticket, uint64_t *count) {
   if (CPN_UNLIKELY(engine == NULL || !output_is_valid(ticket, sizeof *ticket))) return COUPON_E_INVAL;
-  int cancel_type;
-  coupon_status status = enter_fast(engine, &cancel_type);
+  coupon_status status = cpn_engine_enter(engine, false);
   if (CPN_UNLIKELY(status != COUPON_OK)) return status;
   uint64_t unwanted;
-  return leave_fast(cancel_type,
-                    cpn_query_lookup(engine, campaign, user, uuid, ticket, count != NULL ? count : &unwanted));
+  return cpn_engine_leave(
+      cpn_query_lookup(engine, campaign, user, uuid, ticket, count != NULL ? count : &unwanted));
 }
 
-CPN_HOT coupon_status coupon_lookup(coupon_engine *engine, uint64_t campaign, uint64_t user, struct coupon_ticket *ticket,
+coupon_status coupon_lookup(coupon_engine *engine, uint64_t campaign, uint64_t user, struct coupon_ticket *ticket,
                             uint64_t *count) {
   return lookup(engine, campaign, user, NULL, ticket, count);
 }
 
-CPN_HOT coupon_status coupon_lookup_uuid(coupon_engine *engine, uint64_t campaign, const unsigned char *uuid,
+coupon_status coupon_lookup_uuid(coupon_engine *engine, uint64_t campaign, const unsigned char *uuid,
                                  struct coupon_ticket *ticket, uint64_t *count) {
   return uuid == NULL ? COUPON_E_INVAL : lookup(engine, campaign, 0, uuid, ticket, count);
 }

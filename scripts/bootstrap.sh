@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# Installs the Debian packages that are missing: scripts/bootstrap.sh [base|crowd|ci]
+# Installs the Debian packages that are missing: scripts/bootstrap.sh [base|perf|crowd|ci]
 #   base  what building and testing needs (the default)
+#   perf  base, and what scripts/perf.sh draws with
 #   crowd base, and what the demonstration over HTTP loads the service with
 #   ci    crowd, and what .ci/run needs: clang and its tools, the aarch64 cross compiler, qemu
 # If nothing is missing, nothing is asked of the network and no rights are needed.
@@ -15,6 +16,9 @@ base=(
   libcriterion-dev # unit tests
   jq               # the scripts read the tool's JSON
   libh2o-evloop-dev libssl-dev libyajl-dev libcrypt-dev uthash-dev # examples/http
+)
+perf=(
+  gnuplot-nox
 )
 crowd=(
   wrk    # saturation
@@ -30,9 +34,10 @@ ci=(
 
 case ${1:-base} in
   base) packages=("${base[@]}") ;;
+  perf) packages=("${base[@]}" "${perf[@]}") ;;
   crowd) packages=("${base[@]}" "${crowd[@]}") ;;
   ci) packages=("${base[@]}" "${crowd[@]}" "${ci[@]}") ;;
-  *) sed -n '4,8s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+  *) sed -n '4,9s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
 esac
 
 missing=()

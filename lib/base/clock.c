@@ -27,8 +27,7 @@ void cpn_clock_init(struct cpn_clock *clock, uint64_t (*wall)(void *context), vo
   clock->is_callback = wall != NULL;
   clock->asked_for = NULL;
   atomic_init(&clock->last, 0);
-  atomic_init(&clock->kept, 0);
-  atomic_init(&clock->used, 0);
+  atomic_init(&clock->state, 0);
   atomic_init(&clock->looks, 0);
 }
 
@@ -41,25 +40,29 @@ static uint64_t read_wall(struct cpn_clock *clock) {
 }
 
 uint64_t cpn_clock_look(struct cpn_clock *clock) {
+  /* relaxed, all of the state: a hint. The keeper clears it in the same moment at worst, and a use goes unnoticed. */
+  uint32_t kept = CPN_CLOCK_KEPT;
+  if (atomic_compare_exchange_strong_explicit(&clock->state, &kept, CPN_CLOCK_KEPT | CPN_CLOCK_USED,
+                                              memory_order_relaxed, memory_order_relaxed) ||
+      kept != 0)
+    return cpn_clock_last(clock);
   uint64_t wall = read_wall(clock);
   cpn_clock_raise(clock, wall);
   /* relaxed: it only counts. */
-  if (clock->asked_for != NULL && (atomic_fetch_add_explicit(&clock->looks, 1, memory_order_relaxed) + 1) % LOOKS_TO_ASK == 0)
-    clock->asked_for(clock->asked_context);
+  uint32_t looks = atomic_fetch_add_explicit(&clock->looks, 1, memory_order_relaxed) + 1;
+  if (clock->asked_for != NULL && looks % LOOKS_TO_ASK == 0) clock->asked_for(clock->asked_context);
   return cpn_max_u64(wall, cpn_clock_last(clock));
 }
 
-void cpn_clock_keep(struct cpn_clock *clock) {
+bool cpn_clock_keep(struct cpn_clock *clock) {
   cpn_clock_raise(clock, read_wall(clock));
   /* release: the time before the word that it is kept. */
-  atomic_store_explicit(&clock->kept, 1, memory_order_release);
+  return (atomic_exchange_explicit(&clock->state, CPN_CLOCK_KEPT, memory_order_release) & CPN_CLOCK_USED) != 0;
 }
 
-bool cpn_clock_was_used(struct cpn_clock *clock) {
-  return atomic_exchange_explicit(&clock->used, 0, memory_order_relaxed) != 0; /* relaxed: a hint */
+void cpn_clock_let_go(struct cpn_clock *clock) {
+  atomic_store_explicit(&clock->state, 0, memory_order_relaxed); /* relaxed: decisions look for themselves, or just miss it */
 }
-
-void cpn_clock_let_go(struct cpn_clock *clock) { atomic_store_explicit(&clock->kept, 0, memory_order_relaxed); }
 
 void cpn_clock_raise(struct cpn_clock *clock, uint64_t time) {
   /* acq_rel and acquire: who is told time t has everything that t's first teller had done before, so (a)

@@ -19,8 +19,15 @@
 #include "base/defs.h"
 #include "base/siphash.h"
 
+#if defined(__x86_64__)
+#include <emmintrin.h>
+typedef __m128i cpn_hash_block;
+#else
+typedef uint64_t cpn_hash_block[2];
+#endif
+
 struct cpn_hash_key {
-  uint64_t rounds[5][2];
+  cpn_hash_block rounds[5];
   struct cpn_siphash_key sip;
   bool has_aes; /* of the processor; tests clear it */
 };
@@ -30,8 +37,18 @@ struct cpn_hash_key {
 
 void cpn_hash_key_init(struct cpn_hash_key *key, const unsigned char secret[CPN_HASH_SECRET_SIZE]);
 
-/* Only where has_aes. */
-uint64_t cpn_hash_aes(const struct cpn_hash_key *key, uint64_t low, uint64_t high);
+/* Only where has_aes. Instructions by name, because the rest of the library, built for every x86-64, must not use them, and
+ * a function that may is not inlined where others may not. */
+static inline uint64_t cpn_hash_aes(const struct cpn_hash_key *key, uint64_t low, uint64_t high) {
+#if defined(__x86_64__)
+  __m128i block = _mm_xor_si128(_mm_set_epi64x((long long)high, (long long)low), key->rounds[0]);
+  for (int i = 1; i <= 4; i++) __asm__("aesenc %1, %0" : "+x"(block) : "x"(key->rounds[i]));
+  return (uint64_t)_mm_cvtsi128_si64(block);
+#else
+  (void)key, (void)low, (void)high;
+  return 0;
+#endif
+}
 
 static inline uint64_t cpn_hash_u64(const struct cpn_hash_key *key, uint64_t word) {
   if (CPN_LIKELY(key->has_aes)) return cpn_hash_aes(key, word, 0);

@@ -43,6 +43,7 @@ struct group {
   struct item item[GROUP];
   struct party party[GROUP];
   uint32_t count, parties;
+  uint32_t stumbled; /* requests that were put off while others of their campaign were claimed */
 };
 
 static void answer(struct item *item, coupon_status status) {
@@ -101,15 +102,28 @@ static bool can_go_together(const struct party *party, uint64_t now) {
          !cpn_window_is_due(party->campaign, party->word, now) && party->campaign->spec.user_limit != 0;
 }
 
-static void claim(coupon_engine *engine, struct item *item, bool together) {
+/* Whether an earlier request of this user was put off: then this one is, too, or it would overtake it. */
+static bool follows_one_put_off(const struct group *group, const struct item *item) {
+  for (const struct item *other = group->item; other < item; other++) {
+    if (other->state == PUT_OFF && other->campaign == item->campaign && other->user.hash == item->user.hash) return true;
+  }
+  return false;
+}
+
+static void claim(coupon_engine *engine, struct group *group, struct item *item, bool together) {
   enum cpn_claim_kind kind = cpn_holder_find(engine, item->campaign, &item->user, &item->place, item->ticket);
   CPN_POINT(CLAIM_READ);
   if (item->campaign->spec.user_limit != 0 && (kind == CPN_CLAIM_HELD || kind == CPN_CLAIM_NUMBERED)) {
     answer(item, COUPON_ALREADY_ISSUED); /* LP(duplicate): the read of the claim */
     return;
   }
-  if (!together || kind == CPN_CLAIM_PENDING || item->place.word == NULL) return;
-  if (!cpn_claim_swap(item->place.word, item->place.seen, cpn_claim_pending(item->user.hash))) return;
+  if (!together) return;
+  if (kind == CPN_CLAIM_PENDING || item->place.word == NULL ||
+      (group->stumbled != 0 && follows_one_put_off(group, item)) ||
+      !cpn_claim_swap(item->place.word, item->place.seen, cpn_claim_pending(item->user.hash))) {
+    group->stumbled++;
+    return;
+  }
   CPN_POINT(CLAIMED);
   item->state = CLAIMED;
   item->party->claimed++;
@@ -129,7 +143,7 @@ static uint64_t claim_all(coupon_engine *engine, struct group *group) {
   for (uint32_t i = 0; i < group->count; i++) {
     struct item *item = &group->item[i];
     if (item->state == ANSWERED) continue;
-    claim(engine, item, can_go_together(item->party, now));
+    claim(engine, group, item, can_go_together(item->party, now));
     if (item->state == CLAIMED) words += cpn_issue_words(item->campaign->tickets.user_words);
   }
   return words;
@@ -161,6 +175,7 @@ static void take_logged(struct group *group, uint64_t time_ns) {
 
 static void take_unlogged(coupon_engine *engine, struct party *party) {
   struct cpn_stock *stock = &party->campaign->stock;
+  uint32_t units;
   do {
     party->word = cpn_stock_read(stock);
     if (cpn_word_refuses(party->word) || cpn_word_marked(party->word)) return;
@@ -168,8 +183,9 @@ static void take_unlogged(coupon_engine *engine, struct party *party) {
     party->number = party->campaign->spec.stock - cpn_word_remaining(party->word) + 1;
     party->time_ns = cpn_clock_now(&engine->clock); /* between two equal reads of the word, as in engine.c */
     if (!cpn_window_contains(party->campaign, party->time_ns)) return;
-    party->taken = (uint32_t)cpn_min_u64(party->claimed, cpn_word_remaining(party->word));
-  } while (!cpn_stock_take_as_seen(stock, party->word, party->taken)); /* LP(issue), of all of them */
+    units = (uint32_t)cpn_min_u64(party->claimed, cpn_word_remaining(party->word));
+  } while (!cpn_stock_take_as_seen(stock, party->word, units)); /* LP(issue), of all of them */
+  party->taken = units;
 }
 
 /* --- the records --------------------------------------------------------------------------------- */
@@ -274,7 +290,7 @@ static void finish(coupon_engine *engine, struct item *item) {
 }
 
 static void issue_group(coupon_engine *engine, const struct coupon_request *requests, struct group *group) {
-  group->parties = 0;
+  group->parties = group->stumbled = 0;
   find_campaigns(engine, requests, group);
   find_claims(engine, requests, group);
   uint64_t words = claim_all(engine, group);
@@ -288,8 +304,10 @@ static void issue_group(coupon_engine *engine, const struct coupon_request *requ
   for (uint32_t i = 0; i < group->count; i++) finish(engine, &group->item[i]);
 }
 
-void cpn_batch_issue(coupon_engine *engine, const struct coupon_request *requests, size_t count, char *tickets,
-                     size_t element_size) {
+coupon_status cpn_batch_issue(coupon_engine *engine, const struct coupon_request *requests, size_t count, char *tickets,
+                              size_t element_size) {
+  coupon_status status = cpn_engine_enter(engine, true);
+  if (CPN_UNLIKELY(status != COUPON_OK)) return status;
   struct group group;
   for (size_t done = 0; done < count; done += group.count) {
     group.count = (uint32_t)cpn_min_u64(GROUP, count - done);
@@ -299,4 +317,5 @@ void cpn_batch_issue(coupon_engine *engine, const struct coupon_request *request
     }
     issue_group(engine, requests + done, &group);
   }
+  return cpn_engine_leave(COUPON_OK);
 }

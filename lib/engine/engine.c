@@ -8,7 +8,6 @@
 
 #include <ck_pr.h>
 #include <sched.h>
-#include <string.h>
 
 #include "base/points.h"
 
@@ -36,13 +35,17 @@ void cpn_engine_void(coupon_engine *engine, uint64_t at, uint32_t words) {
   atomic_fetch_add_explicit(&engine->voids, 1, memory_order_relaxed); /* relaxed: a figure for people */
 }
 
+/* Final in the meantime: so it has its number by now, and its caller is told, who will not ask again. */
+static inline void complete_number(const struct cpn_campaign *campaign, struct coupon_ticket *ticket) {
+  if (CPN_LIKELY(ticket->number != 0 || (ticket->flags & COUPON_TICKET_FINAL) == 0)) return;
+  ticket->number = cpn_tickets_find(&campaign->tickets, ticket->lsn);
+  CPN_INVARIANT(3, ticket->number != 0);
+}
+
 void cpn_engine_complete(const coupon_engine *engine, const struct cpn_campaign *campaign,
                          struct coupon_ticket *ticket) {
   cpn_engine_set_final(engine, ticket);
-  if (ticket->number != 0 || (ticket->flags & COUPON_TICKET_FINAL) == 0) return;
-  /* Final in the meantime: so it has its number by now, and its caller is told, who will not ask again. */
-  ticket->number = cpn_tickets_find(&campaign->tickets, ticket->lsn);
-  CPN_INVARIANT(3, ticket->number != 0);
+  complete_number(campaign, ticket);
 }
 
 bool cpn_engine_room(coupon_engine *engine, struct cpn_campaign *campaign, uint64_t number) {
@@ -72,7 +75,7 @@ coupon_status cpn_engine_refuse(uint64_t word, uint64_t lsn, uint64_t now, struc
 
 /* A unit for a user who is claimed (or has no limit): reserves, takes by the rule, publishes. Issued, AGAIN or a
  * fault; on the latter two nothing is taken and the reserved place is VOID. `claim` NULL: none leads to the ticket. */
-static coupon_status take_logged(coupon_engine *engine, struct cpn_campaign *campaign, const struct cpn_user *user,
+CPN_HOT static coupon_status take_logged(coupon_engine *engine, struct cpn_campaign *campaign, const struct cpn_user *user,
                                  _Atomic uint64_t *claim, struct coupon_ticket *ticket) {
   const uint64_t stock = campaign->spec.stock;
   const uint32_t user_words = campaign->tickets.user_words, words = cpn_issue_words(user_words);
@@ -111,7 +114,7 @@ static coupon_status take_logged(coupon_engine *engine, struct cpn_campaign *cam
 }
 
 /* Without a log the unit itself gives the ticket its number. `first` is the user's first ticket, or 0 if this is it. */
-static coupon_status take_unlogged(coupon_engine *engine, struct cpn_campaign *campaign, const struct cpn_user *user,
+CPN_INLINE coupon_status take_unlogged(coupon_engine *engine, struct cpn_campaign *campaign, const struct cpn_user *user,
                                    _Atomic uint64_t *claim, uint64_t first, struct coupon_ticket *ticket) {
   struct cpn_tickets *tickets = &campaign->tickets;
   uint64_t word, number, time_ns;
@@ -145,7 +148,7 @@ static coupon_status take_unlimited(coupon_engine *engine, struct cpn_campaign *
 }
 
 /* Claims the user, PENDING, and tries for a unit; without one the claim is as before, or FREE if it was EMPTY. */
-static coupon_status take(coupon_engine *engine, struct cpn_campaign *campaign, const struct cpn_user *user,
+CPN_HOT static coupon_status take(coupon_engine *engine, struct cpn_campaign *campaign, const struct cpn_user *user,
                           const struct cpn_claim_place *place, struct coupon_ticket *ticket) {
   /* Not even an entry for somebody who would be turned away at once. */
   if (engine->has_log && cpn_buffer_is_full(&engine->buffer, cpn_issue_words(campaign->tickets.user_words)))
@@ -170,7 +173,7 @@ static coupon_status take(coupon_engine *engine, struct cpn_campaign *campaign, 
 
 /* --- deciding ------------------------------------------------------------------------------------ */
 
-CPN_HOT static inline coupon_status decide(coupon_engine *engine, struct cpn_campaign *campaign,
+CPN_INLINE coupon_status decide(coupon_engine *engine, struct cpn_campaign *campaign,
                                            const struct cpn_user *user, struct coupon_ticket *ticket) {
   struct cpn_patience patience = {0};
   for (;;) {
@@ -210,31 +213,34 @@ coupon_status cpn_engine_decide(coupon_engine *engine, struct cpn_campaign *camp
   return decide(engine, campaign, user, ticket);
 }
 
-void cpn_engine_address(struct coupon_ticket *ticket, uint64_t campaign, uint64_t user, const unsigned char *uuid) {
-  ticket->campaign = campaign;
-  ticket->user = user;
-  ticket->number = 0;
-  ticket->lsn = 0; /* "no such campaign" rests on nothing */
-  if (uuid != NULL) memcpy(ticket->uuid, uuid, sizeof ticket->uuid);
-}
-
-CPN_HOT coupon_status cpn_engine_try_issue(coupon_engine *engine, uint64_t campaign_id, uint64_t user_id,
-                                   const unsigned char *uuid, struct coupon_ticket *ticket) {
+/* In two forms, one for each kind of user: `uuid` is a constant to the compiler in either. */
+CPN_INLINE coupon_status try_issue(coupon_engine *engine, uint64_t campaign_id, uint64_t user_id,
+                                              const unsigned char *uuid, struct coupon_ticket *ticket) {
   const struct cpn_user user = cpn_engine_user(engine, user_id, uuid);
+  coupon_status status = cpn_engine_enter(engine, true);
+  if (CPN_UNLIKELY(status != COUPON_OK)) return status;
   cpn_engine_address(ticket, campaign_id, user_id, uuid);
   struct cpn_campaign *campaign = cpn_directory_find(&engine->campaigns, campaign_id);
   if (CPN_UNLIKELY(campaign == NULL)) {
     ticket->time_ns = cpn_clock_now(&engine->clock);
     ticket->flags = COUPON_TICKET_FINAL;
-    return ticket->answer = COUPON_NO_CAMPAIGN;
+    return cpn_engine_leave(ticket->answer = COUPON_NO_CAMPAIGN);
   }
-  if (CPN_UNLIKELY((campaign->tickets.user_words == 2) != (uuid != NULL))) return COUPON_E_USER_KIND;
-  coupon_status status = decide(engine, campaign, &user, ticket);
+  if (CPN_UNLIKELY((campaign->tickets.user_words == 2) != (uuid != NULL))) return cpn_engine_leave(COUPON_E_USER_KIND);
+  status = decide(engine, campaign, &user, ticket);
   if (engine->has_log) cpn_wait_published(engine);
   ticket->answer = status;
-  if (status == COUPON_ISSUED || status == COUPON_ALREADY_ISSUED)
-    cpn_engine_complete(engine, campaign, ticket);
-  else
-    cpn_engine_set_final(engine, ticket);
-  return status;
+  cpn_engine_set_final(engine, ticket);
+  if (status == COUPON_ISSUED || status == COUPON_ALREADY_ISSUED) complete_number(campaign, ticket);
+  return cpn_engine_leave(status);
+}
+
+CPN_HOT coupon_status cpn_engine_try_issue(coupon_engine *engine, uint64_t campaign, uint64_t user,
+                                           struct coupon_ticket *ticket) {
+  return try_issue(engine, campaign, user, NULL, ticket);
+}
+
+CPN_HOT coupon_status cpn_engine_try_issue_uuid(coupon_engine *engine, uint64_t campaign, const unsigned char *uuid,
+                                                struct coupon_ticket *ticket) {
+  return try_issue(engine, campaign, 0, uuid, ticket);
 }

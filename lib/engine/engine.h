@@ -21,6 +21,7 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <string.h>
 
 #include "base/bytes.h"
 #include "base/clock.h"
@@ -29,14 +30,15 @@
 #include "base/fault.h"
 #include "base/hash.h"
 #include "base/memory.h"
+#include "base/rcu.h"
 #include "coupon/coupon.h"
 #include "issue/directory.h"
 #include "log/buffer.h"
 #include "log/commit.h"
 #include "log/segment.h"
 
-/* Why calls are turned away. Bits of `gate`. */
-enum { CPN_GATE_CLOSED = 1, CPN_GATE_FAILED = 2 };
+/* Bits of the gate: why calls are turned away. 0: in a child of fork(). */
+enum { CPN_GATE_OPEN = 1, CPN_GATE_CLOSED = 2, CPN_GATE_FAILED = 4, CPN_GATE_READ_ONLY = 8 };
 
 struct coupon_engine {
   /* Constant while the engine is open. */
@@ -45,7 +47,7 @@ struct coupon_engine {
   bool has_log;                         /* not COUPON_NONE, not read_only */
   bool has_thread;                      /* a commit thread runs; otherwise a test steps */
   bool has_keeper;                      /* a keeper runs; otherwise every request looks after itself */
-  const volatile uint64_t *fork_page;   /* reads CPN_FORK_MAGIC in the process that opened, 0 in a child */
+  _Atomic uint32_t *gate;               /* bits CPN_GATE_…, in a page that is empty in a child of fork() */
   int directory, lock_file, owner_file; /* handles, or -1 */
   pthread_t thread, keeper_thread;
   struct cpn_hash_key key;      /* of the claim sets: secret, per engine */
@@ -60,9 +62,8 @@ struct coupon_engine {
 
   pthread_mutex_t create_lock; /* one creator at a time */
 
-  /* Read by every call, written twice in a lifetime: a line that stays shared. */
-  _Alignas(CPN_CACHE_LINE) _Atomic uint32_t gate;
-  _Atomic uint32_t idle; /* the commit thread sleeps, or is about to; publishers look, the commit thread writes */
+  /* Rarely written: a line that stays shared. */
+  _Alignas(CPN_CACHE_LINE) _Atomic uint32_t idle; /* the commit thread sleeps, or is about to; publishers look, the commit thread writes */
   /* What lies before it shall not gather any longer. Callers raise it, the commit thread reads it. */
   _Atomic uint64_t flushed;
   _Atomic uint32_t stop; /* the commit thread shall end once nothing is left; written by close */
@@ -87,12 +88,37 @@ struct coupon_engine {
 
 /* --- engine.c ------------------------------------------------------------------------------------ */
 
-/* COUPON_OK, or why the engine takes no calls. */
+/* seq_cst: close and visitors look for each other, see lifecycle.c. Also acquire: the failure before the bit. */
+static inline uint32_t cpn_engine_gate_bits(const coupon_engine *engine) {
+  return atomic_load_explicit(engine->gate, memory_order_seq_cst);
+}
+
+/* What these bits say to a call that only reads: COUPON_OK, or why the engine takes no calls. */
+static inline coupon_status cpn_engine_gate_says(uint32_t bits) {
+  if (bits == 0) return COUPON_E_FORKED;
+  if ((bits & CPN_GATE_CLOSED) != 0) return COUPON_E_CLOSED;
+  return (bits & CPN_GATE_FAILED) != 0 ? COUPON_E_FAILED : COUPON_OK;
+}
+
 static inline coupon_status cpn_engine_gate(const coupon_engine *engine) {
-  /* seq_cst: close and visitors look for each other, see lifecycle.c. Also acquire: the failure before the bit. */
-  uint32_t gate = atomic_load_explicit(&engine->gate, memory_order_seq_cst);
-  if (CPN_LIKELY(gate == 0)) return COUPON_OK;
-  return (gate & CPN_GATE_CLOSED) != 0 ? COUPON_E_CLOSED : COUPON_E_FAILED;
+  return cpn_engine_gate_says(cpn_engine_gate_bits(engine));
+}
+
+/* A call that does not wait runs inside a read-side critical section, so that close can wait for it. COUPON_OK: it has begun.
+ * Nothing in such a call is a point of cancellation or changes errno; where that may be otherwise (a callback, an
+ * allocation, a wake-up) it is seen to there. */
+static inline coupon_status cpn_engine_enter(const coupon_engine *engine, bool issues) {
+  cpn_rcu_read_lock();
+  uint32_t bits = cpn_engine_gate_bits(engine);
+  if (CPN_LIKELY(bits == CPN_GATE_OPEN)) return COUPON_OK;
+  coupon_status status = cpn_engine_gate_says(bits);
+  if (status == COUPON_OK && issues) status = COUPON_E_READ_ONLY;
+  if (status != COUPON_OK) cpn_rcu_read_unlock();
+  return status;
+}
+static inline coupon_status cpn_engine_leave(coupon_status status) {
+  cpn_rcu_read_unlock();
+  return status;
 }
 
 /* A user as a request names it. `uuid` NULL: `user`. */
@@ -108,12 +134,21 @@ static inline struct cpn_user cpn_engine_user(const coupon_engine *engine, uint6
   return made;
 }
 
-/* Inside a read-side critical section, the gate being open. Never waits for the disk. */
-coupon_status cpn_engine_try_issue(coupon_engine *engine, uint64_t campaign, uint64_t user, const unsigned char *uuid,
+/* coupon_try_issue() and its like for 16 bytes, arguments checked. */
+coupon_status cpn_engine_try_issue(coupon_engine *engine, uint64_t campaign, uint64_t user,
                                    struct coupon_ticket *ticket);
+coupon_status cpn_engine_try_issue_uuid(coupon_engine *engine, uint64_t campaign, const unsigned char *uuid,
+                                        struct coupon_ticket *ticket);
 
 /* What a ticket says of who asked for what. */
-void cpn_engine_address(struct coupon_ticket *ticket, uint64_t campaign, uint64_t user, const unsigned char *uuid);
+static inline void cpn_engine_address(struct coupon_ticket *ticket, uint64_t campaign, uint64_t user,
+                                      const unsigned char *uuid) {
+  ticket->campaign = campaign;
+  ticket->user = user;
+  ticket->number = 0;
+  ticket->lsn = 0; /* "no such campaign" rests on nothing */
+  if (uuid != NULL) memcpy(ticket->uuid, uuid, sizeof ticket->uuid);
+}
 
 /* The story of one issue, of a campaign whose users are of this kind. Fills all but the flags. */
 coupon_status cpn_engine_decide(coupon_engine *engine, struct cpn_campaign *campaign, const struct cpn_user *user,
@@ -154,7 +189,7 @@ enum cpn_claim_kind cpn_holder_resolve(const coupon_engine *engine, const struct
                                        const struct cpn_user *user, struct cpn_claim_place *place,
                                        struct coupon_ticket *ticket);
 
-static inline enum cpn_claim_kind cpn_holder_find(const coupon_engine *engine, const struct cpn_campaign *campaign,
+CPN_INLINE enum cpn_claim_kind cpn_holder_find(const coupon_engine *engine, const struct cpn_campaign *campaign,
                                                   const struct cpn_user *user, struct cpn_claim_place *place,
                                                   struct coupon_ticket *ticket) {
   cpn_claim_look(&campaign->claims, user->hash, place);
@@ -169,8 +204,8 @@ enum cpn_claim_kind cpn_holder_find_settled(const coupon_engine *engine, const s
 
 /* --- batch.c ------------------------------------------------------------------------------------- */
 
-/* As coupon_try_issue_batch(), inside a read-side critical section, the gate being open. */
-void cpn_batch_issue(coupon_engine *engine, const struct coupon_request *requests, size_t count, char *tickets,
+/* coupon_try_issue_batch(), arguments checked. */
+coupon_status cpn_batch_issue(coupon_engine *engine, const struct coupon_request *requests, size_t count, char *tickets,
                      size_t element_size);
 
 /* --- keeper.c ------------------------------------------------------------------------------------ */
@@ -286,8 +321,6 @@ coupon_status cpn_recovery_read(coupon_engine *engine, const char *path, struct 
                                 struct cpn_fault *fault);
 
 /* --- lifecycle.c --------------------------------------------------------------------------------- */
-
-#define CPN_FORK_MAGIC UINT64_C(0x6c6f63616c706964)
 
 /* coupon_open() on another world. `options` checked and with defaults filled in. */
 coupon_status cpn_engine_open(const struct cpn_env *env, const char *path, const struct coupon_options *options,

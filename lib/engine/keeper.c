@@ -132,11 +132,11 @@ void *cpn_keeper_thread(void *argument) {
       sleep_until_wanted(engine);
       idle = 0;
     }
-    if (!engine->clock.is_callback) cpn_clock_keep(&engine->clock);
+    bool used = !engine->clock.is_callback && cpn_clock_keep(&engine->clock);
     list = look_after_all(engine, take_wanted(engine, list));
+    idle = used || list != NULL ? 0 : idle + 1;
     uint32_t seen = cpn_event_look(&engine->keep);
     if (!stopping(engine)) (void)cpn_event_wait(&engine->keep, seen, cpn_deadline_after(TICK_NS));
-    idle = cpn_clock_was_used(&engine->clock) || list != NULL ? 0 : idle + 1;
   }
   cpn_clock_let_go(&engine->clock);
   return NULL;

@@ -27,18 +27,18 @@ void cpn_engine_log(const coupon_engine *engine, int32_t level, const char *form
 
 /* --- fork ---------------------------------------------------------------------------------------- */
 
-/* A page that the kernel empties in a child of fork(): every call looks at it, which costs a load of a line that
- * never changes. (A handler for fork() would be the host program's to know about.) */
-static int make_fork_page(coupon_engine *engine) {
-  uint64_t *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+/* The gate stands in a page that the kernel empties in a child of fork(): so one load, of a line that all but never changes,
+ * tells every call whether it may go on. (A handler for fork() would be the host program's to know about.) */
+static int make_gate(coupon_engine *engine) {
+  _Atomic uint32_t *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (page == MAP_FAILED) return -errno;
   if (madvise(page, 4096, MADV_WIPEONFORK) != 0) {
     int error = -errno;
-    (void)munmap(page, 4096);
+    (void)munmap((void *)page, 4096);
     return error;
   }
-  *page = CPN_FORK_MAGIC;
-  engine->fork_page = page;
+  atomic_init(page, CPN_GATE_OPEN | (engine->options.read_only != 0 ? CPN_GATE_READ_ONLY : 0));
+  engine->gate = page;
   return 0;
 }
 
@@ -86,8 +86,10 @@ static coupon_status start_threads(coupon_engine *engine, struct cpn_fault *faul
   if (engine->options.read_only != 0 || env->start_thread == NULL) return COUPON_OK;
   int error = env->start_thread(env->context, &engine->keeper_thread, "coupon-keeper", cpn_keeper_thread, engine);
   engine->has_keeper = error == 0;
-  engine->clock.asked_for = cpn_keeper_clock_asked;
-  engine->clock.asked_context = engine;
+  if (!engine->clock.is_callback) {
+    engine->clock.asked_for = cpn_keeper_clock_asked;
+    engine->clock.asked_context = engine;
+  }
   if (error == 0 && engine->has_log) {
     error = env->start_thread(env->context, &engine->thread, "coupon-commit", cpn_wait_commit_thread, engine);
     engine->has_thread = error == 0;
@@ -100,7 +102,7 @@ static coupon_status start_threads(coupon_engine *engine, struct cpn_fault *faul
 
 static coupon_status begin(coupon_engine *engine, const char *path, struct coupon_report *report,
                            struct cpn_fault *fault) {
-  int error = make_fork_page(engine);
+  int error = make_gate(engine);
   unsigned char secret[CPN_HASH_SECRET_SIZE] = {0};
   if (error == 0) error = engine->env.random(engine->env.context, secret, sizeof secret);
   cpn_hash_key_init(&engine->key, secret);
@@ -203,7 +205,7 @@ static void write_end(coupon_engine *engine) {
 }
 
 static bool has_failed(const coupon_engine *engine) {
-  return (atomic_load_explicit(&engine->gate, memory_order_seq_cst) & CPN_GATE_FAILED) != 0;
+  return (atomic_load_explicit(engine->gate, memory_order_seq_cst) & CPN_GATE_FAILED) != 0;
 }
 
 /* Everything visitors wait for is final, or failed, or will never be: they are on their way out, and tell nobody. */
@@ -216,7 +218,7 @@ static void see_visitors_off(coupon_engine *engine) {
 }
 
 coupon_status cpn_engine_close(coupon_engine *engine) {
-  uint32_t before = atomic_fetch_or_explicit(&engine->gate, CPN_GATE_CLOSED, memory_order_seq_cst);
+  uint32_t before = atomic_fetch_or_explicit(engine->gate, CPN_GATE_CLOSED, memory_order_seq_cst);
   if ((before & CPN_GATE_CLOSED) != 0) return COUPON_E_CLOSED;
   /* Who saw the gate open is inside a read-side critical section, or holds the create lock: wait for both. */
   cpn_rcu_synchronize();
@@ -241,7 +243,7 @@ void cpn_engine_free(coupon_engine *engine) {
   cpn_buffer_fini(&engine->buffer);
   int fd = atomic_load_explicit(&engine->eventfd, memory_order_acquire);
   if (fd >= 0) (void)close(fd);
-  if (engine->fork_page != NULL) (void)munmap((void *)(uintptr_t)engine->fork_page, 4096);
+  if (engine->gate != NULL) (void)munmap((void *)engine->gate, 4096);
   (void)pthread_mutex_destroy(&engine->create_lock);
   free(engine);
 }

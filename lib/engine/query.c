@@ -47,7 +47,8 @@ coupon_status cpn_query_info(coupon_engine *engine, uint64_t campaign_id, struct
 }
 
 static void address_to(struct coupon_ticket *ticket, const struct cpn_campaign *campaign, uint64_t number) {
-  const uint64_t *user = cpn_tickets_user(&campaign->tickets, number);
+  uint64_t user[2];
+  cpn_tickets_user(&campaign->tickets, number, user);
   ticket->campaign = campaign->spec.id;
   ticket->user = 0;
   if (campaign->tickets.user_words == 1) {
@@ -124,7 +125,7 @@ static uint64_t count_tickets(const coupon_engine *engine) {
 
 void cpn_query_stats(coupon_engine *engine, struct coupon_stats *stats) {
   /* The failure is set before its bit, which seq_cst, and so acquire, reads. */
-  bool failed = (atomic_load_explicit(&engine->gate, memory_order_seq_cst) & CPN_GATE_FAILED) != 0;
+  bool failed = (atomic_load_explicit(engine->gate, memory_order_seq_cst) & CPN_GATE_FAILED) != 0;
   stats->failure = failed ? engine->failure.status : COUPON_OK;
   stats->failure_os_error = failed ? engine->failure.os_error : 0;
   stats->durability = engine->options.durability;

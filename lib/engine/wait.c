@@ -58,10 +58,10 @@ coupon_status cpn_wait_eventfd(coupon_engine *engine, int *fd) {
 /* --- stepping ------------------------------------------------------------------------------------ */
 
 void cpn_wait_fail(coupon_engine *engine, const struct cpn_fault *fault) {
-  if ((atomic_load_explicit(&engine->gate, memory_order_seq_cst) & CPN_GATE_FAILED) != 0) return;
+  if ((atomic_load_explicit(engine->gate, memory_order_seq_cst) & CPN_GATE_FAILED) != 0) return;
   engine->failure = *fault;
   /* seq_cst, which includes release: the failure before the bit. */
-  atomic_fetch_or_explicit(&engine->gate, CPN_GATE_FAILED, memory_order_seq_cst);
+  atomic_fetch_or_explicit(engine->gate, CPN_GATE_FAILED, memory_order_seq_cst);
   cpn_engine_log(engine, COUPON_LOG_ERROR, "the engine stops: %s", fault->message);
   cpn_event_tell(&engine->room);
   cpn_wait_tell(engine);
@@ -76,7 +76,7 @@ static void drained_now(void *context) {
 
 int cpn_wait_step(coupon_engine *engine) {
   /* A failed engine hands nothing to its sink again. */
-  if ((atomic_load_explicit(&engine->gate, memory_order_seq_cst) & CPN_GATE_FAILED) != 0) return -EIO;
+  if ((atomic_load_explicit(engine->gate, memory_order_seq_cst) & CPN_GATE_FAILED) != 0) return -EIO;
   int done = cpn_commit_step(&engine->commit, drained_now, engine);
   if (done < 0) {
     struct cpn_fault fault;
@@ -181,7 +181,7 @@ coupon_status cpn_wait_final(coupon_engine *engine, uint64_t lsn, int64_t deadli
     uint32_t seen = cpn_event_look(&engine->changed);
     if (lsn <= cpn_commit_durable(&engine->commit)) return COUPON_OK;
     /* A closed engine still makes final what was decided: close waits for that, and then for us. */
-    if ((atomic_load_explicit(&engine->gate, memory_order_seq_cst) & CPN_GATE_FAILED) != 0) return COUPON_E_FAILED;
+    if ((atomic_load_explicit(engine->gate, memory_order_seq_cst) & CPN_GATE_FAILED) != 0) return COUPON_E_FAILED;
     if (deadline == COUPON_POLL || !cpn_event_wait(&engine->changed, seen, deadline))
       return lsn <= cpn_commit_durable(&engine->commit) ? COUPON_OK : COUPON_NOT_FINAL;
   }

@@ -173,7 +173,7 @@ static inline unsigned cpn_claim_candidates(const _Atomic uint64_t *line, uint64
 }
 
 /* The first place with the user's tag, or else the first empty one. */
-static inline void cpn_claim_look(const struct cpn_claim_set *set, uint64_t hash, struct cpn_claim_place *place) {
+CPN_INLINE void cpn_claim_look(const struct cpn_claim_set *set, uint64_t hash, struct cpn_claim_place *place) {
   struct cpn_claim_level *level = cpn_claim_level_at(set, 0);
   const uint64_t tag = cpn_claim_tag(hash);
   if (CPN_LIKELY(level != NULL)) {
@@ -196,7 +196,7 @@ static inline void cpn_claim_look(const struct cpn_claim_set *set, uint64_t hash
   cpn_claim_walk(set, hash, 0, place);
 }
 #else
-static inline void cpn_claim_look(const struct cpn_claim_set *set, uint64_t hash, struct cpn_claim_place *place) {
+CPN_INLINE void cpn_claim_look(const struct cpn_claim_set *set, uint64_t hash, struct cpn_claim_place *place) {
   cpn_claim_walk(set, hash, 0, place);
 }
 #endif

@@ -24,7 +24,7 @@ size_t cpn_ticket_pack_size(const struct cpn_ticket_pack *pack) {
 /* The smallest distance of two neighbours' stamps, so that no delta is negative; a step, because it is the size of a
  * record where one campaign has the log for itself. */
 static uint64_t smallest_step(const struct cpn_ticket_row *rows, uint32_t count) {
-  uint64_t step = UINT32_MAX;
+  uint64_t step = UINT32_MAX & ~UINT32_C(7);
   for (uint32_t i = 1; i < count; i++) step = cpn_min_u64(step, row_stamp(&rows[i]) - row_stamp(&rows[i - 1]));
   return count > 1 ? step : 0;
 }

@@ -131,13 +131,15 @@ bool cpn_tickets_make_room(struct cpn_tickets *tickets, struct cpn_memory *memor
     uint64_t p = room / CPN_TICKET_PAGE;
     uint64_t end = p * CPN_TICKET_PAGE + page_rows(tickets, p);
     uint64_t users = ensure(tickets, &tickets->users, memory, room);
-    if (users == 0 || !ensure_page(tickets, memory, pool, p)) return false;
+    if (users == 0) return false;
     end = cpn_min_u64(end, users);
     if (tickets->counts != NULL) {
       uint64_t counts = ensure(tickets, tickets->counts, memory, room);
       if (counts == 0) return false;
       end = cpn_min_u64(end, counts);
     }
+    /* Last, because rows beyond the room are nobody's to free. */
+    if (!ensure_page(tickets, memory, pool, p)) return false;
     /* release: chunks and rows before the room they make. Failure: another thread made this room, or more. */
     if (atomic_compare_exchange_strong_explicit(&tickets->room, &room, end, memory_order_acq_rel,
                                                 memory_order_acquire))
@@ -237,8 +239,11 @@ uint64_t cpn_tickets_read(const struct cpn_tickets *tickets, uint64_t number, ui
   }
 }
 
-const uint64_t *cpn_tickets_user(const struct cpn_tickets *tickets, uint64_t number) {
-  return cpn_chunks_at(&tickets->users, number - 1);
+void cpn_tickets_user(const struct cpn_tickets *tickets, uint64_t number, uint64_t user[2]) {
+  _Atomic uint64_t *words = cpn_chunks_at(&tickets->users, number - 1);
+  /* relaxed: ordered by what led to the ticket. */
+  user[0] = atomic_load_explicit(&words[0], memory_order_relaxed);
+  user[1] = tickets->user_words == 2 ? atomic_load_explicit(&words[1], memory_order_relaxed) : 0;
 }
 
 _Atomic uint64_t *cpn_tickets_count(const struct cpn_tickets *tickets, uint64_t number) {

@@ -95,13 +95,14 @@ static inline uint64_t cpn_tickets_numbered(const struct cpn_tickets *tickets) {
 /* Stamp and time of a ticket that has room. 0: it is not written yet. */
 uint64_t cpn_tickets_read(const struct cpn_tickets *tickets, uint64_t number, uint64_t *time_ns);
 
-/* The user's words, of a ticket that is written. */
-const uint64_t *cpn_tickets_user(const struct cpn_tickets *tickets, uint64_t number);
+/* The user's words, of a ticket that is written; the second is 0 where there is one. */
+void cpn_tickets_user(const struct cpn_tickets *tickets, uint64_t number, uint64_t user[2]);
 
 static inline bool cpn_tickets_is_users(const struct cpn_tickets *tickets, uint64_t number,
                                         const struct cpn_user *user) {
-  const uint64_t *words = cpn_tickets_user(tickets, number);
-  return words[0] == user->words[0] && (tickets->user_words == 1 || words[1] == user->words[1]);
+  uint64_t words[2];
+  cpn_tickets_user(tickets, number, words);
+  return words[0] == user->words[0] && words[1] == user->words[1];
 }
 
 /* The count of the user whose first ticket this is. */

@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "machine.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#define WORDS_BYTES_MAX (UINT64_C(2) << 30)
+#define WORDS_BYTES_MIN (UINT64_C(64) << 10)
+#define BYTES_PER_USER 32
+#define PREFETCHED 64
+
+void machine_words_init(struct machine_words *words, uint64_t users) {
+  uint64_t bytes = WORDS_BYTES_MIN;
+  while (bytes < users * BYTES_PER_USER && bytes < WORDS_BYTES_MAX) bytes *= 2;
+  /* Of ten million users the claims are smaller, but the difference is small too, and one number serves both. */
+  if (users >= BENCH_STANDARD / 2) bytes = WORDS_BYTES_MAX;
+  words->count = bytes / sizeof *words->words;
+  words->words = bench_map(bytes);
+}
+
+void machine_words_fini(struct machine_words *words) {
+  bench_unmap((void *)words->words, words->count * sizeof *words->words);
+  words->words = NULL;
+}
+
+const char *machine_words_text(const struct machine_words *words, const char *what, char text[64]) {
+  uint64_t bytes = words->count * sizeof *words->words;
+  if (bytes >= UINT64_C(1) << 30)
+    (void)snprintf(text, 64, "%s on %u GiB", what, (unsigned)(bytes >> 30));
+  else if (bytes >= UINT64_C(1) << 20)
+    (void)snprintf(text, 64, "%s on %u MiB", what, (unsigned)(bytes >> 20));
+  else
+    (void)snprintf(text, 64, "%s on %u KiB", what, (unsigned)(bytes >> 10));
+  return text;
+}
+
+struct job {
+  struct machine_words *words;
+  uint64_t turns;
+  const struct timer *timer;
+  struct histogram *histograms;
+};
+
+static _Atomic uint64_t *word_at(const struct job *job, int thread, uint64_t i) {
+  return &job->words->words[bench_user(((uint64_t)thread << 40) + i) & (job->words->count - 1)];
+}
+
+/* relaxed: the words order nothing. On x86-64 every exchange is a full barrier, whatever is asked for. */
+static void exchange(_Atomic uint64_t *word) {
+  uint64_t seen = atomic_load_explicit(word, memory_order_relaxed);
+  (void)atomic_compare_exchange_strong_explicit(word, &seen, seen + 1, memory_order_relaxed, memory_order_relaxed);
+}
+
+static void cas_body(void *context, int thread) {
+  const struct job *job = context;
+  for (uint64_t i = 0; i < job->turns; i++) exchange(word_at(job, thread, i));
+}
+
+static void prefetched_body(void *context, int thread) {
+  const struct job *job = context;
+  _Atomic uint64_t *batch[PREFETCHED];
+  for (uint64_t i = 0; i < job->turns; i += PREFETCHED) {
+    for (uint64_t j = 0; j < PREFETCHED; j++) {
+      batch[j] = word_at(job, thread, i + j);
+      __builtin_prefetch((const void *)batch[j], 1);
+    }
+    for (uint64_t j = 0; j < PREFETCHED; j++) exchange(batch[j]);
+  }
+}
+
+static void timed_body(void *context, int thread) {
+  const struct job *job = context;
+  struct histogram *histogram = &job->histograms[thread];
+  for (uint64_t i = 0; i < job->turns; i++) {
+    uint64_t before = timer_ticks(job->timer);
+    exchange(word_at(job, thread, i));
+    histogram_add(histogram, timer_ticks(job->timer) - before);
+  }
+}
+
+double machine_cas(struct machine_words *words, uint64_t turns, int threads) {
+  struct job job = {.words = words, .turns = turns};
+  return (double)turns * threads / bench_run(threads, cas_body, &job) / 1e6;
+}
+
+double machine_prefetched_cas(struct machine_words *words, uint64_t turns, int threads) {
+  struct job job = {.words = words, .turns = (turns + PREFETCHED - 1) / PREFETCHED * PREFETCHED};
+  return (double)job.turns * threads / bench_run(threads, prefetched_body, &job) / 1e6;
+}
+
+void machine_timed_cas(struct machine_words *words, uint64_t turns, int threads, const struct timer *timer,
+                       struct histogram *histograms) {
+  struct job job = {.words = words, .turns = turns, .timer = timer, .histograms = histograms};
+  (void)bench_run(threads, timed_body, &job);
+}
+
+static _Alignas(128) _Atomic uint64_t shared_counter;
+
+static void counter_body(void *context, int thread) {
+  (void)thread;
+  const uint64_t turns = *(const uint64_t *)context;
+  for (uint64_t i = 0; i < turns; i++) atomic_fetch_add_explicit(&shared_counter, 1, memory_order_relaxed);
+}
+
+double machine_shared_counter(uint64_t turns, int threads) {
+  return (double)turns * threads / bench_run(threads, counter_body, &turns) / 1e6;
+}
+
+static bool write_and_sync(int file, const unsigned char *block, size_t size, off_t at) {
+  return pwrite(file, block, size, at) == (ssize_t)size && fdatasync(file) == 0;
+}
+
+double machine_syncs(const char *path, uint64_t times) {
+  static unsigned char zeros[512 * 1024], block[512];
+  int file = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+  if (file < 0) return -1;
+  /* Written before, so that the file does not grow while it is measured: growing costs a second write each time. */
+  bool good = write_and_sync(file, zeros, sizeof zeros, 0);
+  uint64_t begin = bench_now_ns();
+  for (uint64_t i = 0; i < times && good; i++) {
+    block[0] = (unsigned char)(i + 1);
+    good = write_and_sync(file, block, sizeof block, (off_t)(i % (sizeof zeros / sizeof block) * sizeof block));
+  }
+  double seconds = (double)(bench_now_ns() - begin + 1) / 1e9;
+  (void)close(file);
+  (void)unlink(path);
+  return good ? (double)times / seconds : -1;
+}

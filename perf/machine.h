@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The machine's limits: the least that an issue has to ask of it. An issue must find and change one word of a table
+ * that is larger than the caches, so no design can beat a random load and exchange on as much memory; and a disk that
+ * takes a write and a sync, one after the other.
+ */
+#ifndef PERF_MACHINE_H
+#define PERF_MACHINE_H
+
+#include <stdatomic.h>
+
+#include "bench.h"
+#include "timer.h"
+
+/* Words on pages of 2 MiB. Everything that is measured beside one another uses one array. */
+struct machine_words {
+  _Atomic uint64_t *words;
+  uint64_t count; /* a power of two */
+};
+
+/* The size of a claim table for so many users: 2 GiB from five million on, where a few bytes more or less per user
+ * change nothing any more; below it 32 bytes a user. */
+void machine_words_init(struct machine_words *words, uint64_t users);
+void machine_words_fini(struct machine_words *words);
+/* "random load + CAS on 2 GiB". */
+const char *machine_words_text(const struct machine_words *words, const char *what, char text[64]);
+
+/* Millions per second. A random word is loaded and exchanged, one at a time; or 64 are prefetched for writing,
+ * then exchanged. `turns` of them on each thread. */
+double machine_cas(struct machine_words *words, uint64_t turns, int threads);
+double machine_prefetched_cas(struct machine_words *words, uint64_t turns, int threads);
+
+/* One at a time and each timed, into a histogram per thread. */
+void machine_timed_cas(struct machine_words *words, uint64_t turns, int threads, const struct timer *timer,
+                       struct histogram *histograms);
+
+/* Millions per second of one word that all threads add to: the ceiling of any order that all share. */
+double machine_shared_counter(uint64_t turns, int threads);
+
+/* Writes of 512 bytes per second, each followed by a sync, in a file of zeros at `path`; < 0: an error. */
+double machine_syncs(const char *path, uint64_t times);
+
+#endif
