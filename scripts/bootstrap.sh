@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# Installs the Debian packages that are missing: scripts/bootstrap.sh [base|perf|crowd|ci]
-#   base  what building and testing needs (the default)
-#   perf  base, and what scripts/perf.sh draws with
-#   crowd base, and what the demonstration over HTTP loads the service with
-#   ci    crowd, and what .ci/run needs: clang and its tools, the aarch64 cross compiler, qemu
+# Installs the Debian packages that are missing: scripts/bootstrap.sh [base|perf|rivals|crowd|ci]
+#   base   what building and testing needs (the default)
+#   perf   base, and what scripts/perf.sh draws with
+#   rivals perf, and the servers and libraries that scripts/rivals.sh measures. Debian starts a service of its own for
+#          two of the servers, where services are started at all; the script neither uses nor stops those
+#   crowd  base, and what the demonstration over HTTP loads the service with
+#   ci     crowd, and what .ci/run needs: clang and its tools, the aarch64 cross compiler, qemu
 # If nothing is missing, nothing is asked of the network and no rights are needed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -19,6 +21,13 @@ base=(
 )
 perf=(
   gnuplot-nox
+)
+rivals=(
+  redis-server
+  postgresql libpq-dev
+  # The server without a service, accounts or a data directory of its own; of the client, what makes such a directory.
+  mariadb-server-core mariadb-client-core libmariadb-dev
+  liblmdb-dev libsqlite3-dev librocksdb-dev
 )
 crowd=(
   wrk    # saturation
@@ -35,9 +44,10 @@ ci=(
 case ${1:-base} in
   base) packages=("${base[@]}") ;;
   perf) packages=("${base[@]}" "${perf[@]}") ;;
+  rivals) packages=("${base[@]}" "${perf[@]}" "${rivals[@]}") ;;
   crowd) packages=("${base[@]}" "${crowd[@]}") ;;
   ci) packages=("${base[@]}" "${crowd[@]}" "${ci[@]}") ;;
-  *) sed -n '4,9s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+  *) sed -n '4,11s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
 esac
 
 missing=()
