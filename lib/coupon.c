@@ -400,10 +400,11 @@ coupon_status coupon_tickets(coupon_engine *engine, uint64_t campaign_id, uint64
   *count = 0;
   struct cpn_campaign *campaign = cpn_directory_find(&engine->campaigns, campaign_id);
   if (campaign == NULL) return leave(&guest, COUPON_NO_CAMPAIGN);
+  uint64_t numbered = cpn_query_numbered(engine, campaign);
   if (from == 0) from = 1;
-  for (; *count < capacity && from <= campaign->spec.stock; from++) {
+  for (; *count < capacity && from <= numbered; from++) {
     struct coupon_ticket ticket = COUPON_TICKET_INIT;
-    if (!cpn_query_ticket(engine, campaign, from, &ticket)) break;
+    cpn_query_ticket(engine, campaign, from, &ticket);
     ticket.size = element_size;
     memcpy((char *)tickets + *count * element_size, &ticket, sizeof ticket);
     ++*count;

@@ -361,7 +361,8 @@ struct coupon_campaign_info {
 COUPON_API COUPON_MUST_CHECK coupon_status coupon_create(coupon_engine *engine, const struct coupon_campaign_spec *spec,
                                                          int64_t deadline);
 
-/** A campaign's numbers now. Decides. @return COUPON_OK, COUPON_NO_CAMPAIGN. @since 0.1.0 */
+/** A campaign's numbers now. Decides. With a log units count in the order in which they are taken, tickets are numbered in
+ *  the order of their records, and where two requests cross the orders differ until both are decided. @return COUPON_OK, COUPON_NO_CAMPAIGN. @since 0.1.0 */
 COUPON_API COUPON_MUST_CHECK coupon_status coupon_info(coupon_engine *engine, uint64_t campaign,
                                                        struct coupon_campaign_info *info);
 
@@ -516,7 +517,8 @@ COUPON_API COUPON_MUST_CHECK coupon_status coupon_lookup_uuid(coupon_engine *eng
  * A campaign's tickets in order of their numbers, a page at a time: fills `tickets` (an array of
  * `capacity` elements of `element_size` bytes, which stands in for their `size`) from number `from` on
  * (0 counts as 1), and sets `*count`. A page of fewer than `capacity` ends at the newest that has its
- * number. Decides. @return COUPON_OK, COUPON_NO_CAMPAIGN. @since 0.1.0
+ * number. Decides; without a log, where a ticket has its number before it is written down, it waits for the requests that
+ * are about to do that. @return COUPON_OK, COUPON_NO_CAMPAIGN. @since 0.1.0
  */
 COUPON_API COUPON_MUST_CHECK coupon_status coupon_tickets(coupon_engine *engine, uint64_t campaign, uint64_t from,
                                                           struct coupon_ticket *tickets, size_t element_size,

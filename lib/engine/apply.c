@@ -57,10 +57,12 @@ void cpn_apply_live(void *context, uint64_t lsn, const unsigned char *bytes, uin
   uint64_t time_ns = cpn_get_u64(bytes + (size_t)(words - 1) * 8);
   uint64_t number = cpn_tickets_append(&campaign->tickets, user, lsn, time_ns);
   count_ticket(engine);
-  if (CPN_LIKELY(campaign->spec.user_limit != 0)) return; /* the claim leads here by the LSN */
-  const struct cpn_user whole = user_of(engine, user, user_words);
-  bool noted = note_unlimited(engine, campaign, &whole, number);
-  CPN_INVARIANT(2, noted);
+  if (CPN_UNLIKELY(campaign->spec.user_limit == 0)) { /* else the claim leads here by the LSN */
+    const struct cpn_user whole = user_of(engine, user, user_words);
+    bool noted = note_unlimited(engine, campaign, &whole, number);
+    CPN_INVARIANT(2, noted);
+  }
+  cpn_tickets_count_in(&campaign->tickets, number);
 }
 
 /* --- recovery ------------------------------------------------------------------------------------ */
@@ -148,6 +150,7 @@ static coupon_status replay_issue(coupon_engine *engine, struct cpn_campaign *ca
     cpn_claim_write(place.word, cpn_claim_held(user.hash, record->lsn));
   else if (!note_unlimited(engine, campaign, &user, number))
     return no_memory(fault);
+  cpn_tickets_count_in(tickets, number);
   return COUPON_OK;
 }
 

@@ -148,7 +148,7 @@ static coupon_status take_unlimited(coupon_engine *engine, struct cpn_campaign *
 }
 
 /* Claims the user, PENDING, and tries for a unit; without one the claim is as before, or FREE if it was EMPTY. */
-CPN_HOT static coupon_status take(coupon_engine *engine, struct cpn_campaign *campaign, const struct cpn_user *user,
+CPN_INLINE coupon_status take(coupon_engine *engine, struct cpn_campaign *campaign, const struct cpn_user *user,
                           const struct cpn_claim_place *place, struct coupon_ticket *ticket) {
   /* Not even an entry for somebody who would be turned away at once. */
   if (engine->has_log && cpn_buffer_is_full(&engine->buffer, cpn_issue_words(campaign->tickets.user_words)))

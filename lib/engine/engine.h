@@ -304,9 +304,11 @@ coupon_status cpn_query_info(coupon_engine *engine, uint64_t campaign, struct co
 void cpn_query_info_of(coupon_engine *engine, const struct cpn_campaign *campaign, struct coupon_campaign_info *info);
 coupon_status cpn_query_lookup(coupon_engine *engine, uint64_t campaign, uint64_t user, const unsigned char *uuid,
                                struct coupon_ticket *ticket, uint64_t *count);
-/* Fills in the ticket `number`. False: it has not its number yet, or there is none such. */
-CPN_MUST_CHECK bool cpn_query_ticket(coupon_engine *engine, const struct cpn_campaign *campaign, uint64_t number,
-                                     struct coupon_ticket *ticket);
+/* How many tickets have their number. */
+uint64_t cpn_query_numbered(const coupon_engine *engine, const struct cpn_campaign *campaign);
+/* Fills in one of them. */
+void cpn_query_ticket(coupon_engine *engine, const struct cpn_campaign *campaign, uint64_t number,
+                      struct coupon_ticket *ticket);
 /* The number of the ticket that an answer is about, as far as it is known; 0: not yet, or the log has no such ticket. */
 uint64_t cpn_query_number(coupon_engine *engine, const struct coupon_ticket *answer);
 void cpn_query_stats(coupon_engine *engine, struct coupon_stats *stats);

@@ -59,20 +59,24 @@ static void address_to(struct coupon_ticket *ticket, const struct cpn_campaign *
   }
 }
 
-bool cpn_query_ticket(coupon_engine *engine, const struct cpn_campaign *campaign, uint64_t number,
+/* Tickets that have their number: with a log, or read from one, what the commit stage says; without, units taken. */
+uint64_t cpn_query_numbered(const coupon_engine *engine, const struct cpn_campaign *campaign) {
+  if (engine->options.durability != COUPON_NONE) return cpn_tickets_numbered(&campaign->tickets);
+  return campaign->spec.stock - cpn_word_remaining(cpn_stock_read(&campaign->stock));
+}
+
+void cpn_query_ticket(coupon_engine *engine, const struct cpn_campaign *campaign, uint64_t number,
                       struct coupon_ticket *ticket) {
   const struct cpn_tickets *tickets = &campaign->tickets;
-  /* With a log or read from one, those that are numbered; else those that are written. */
-  bool unlogged = engine->options.durability == COUPON_NONE;
-  if (number > (unlogged ? cpn_tickets_room(tickets) : cpn_tickets_numbered(tickets))) return false;
-  uint64_t stamp = cpn_tickets_read(tickets, number, &ticket->time_ns);
-  if (stamp == 0) return false;
+  struct cpn_patience patience = {0};
+  uint64_t stamp;
+  /* Without a log its unit may be taken and its taker be about to write it. */
+  while ((stamp = cpn_tickets_read(tickets, number, &ticket->time_ns)) == 0) cpn_engine_wait_a_little(&patience);
   address_to(ticket, campaign, number);
   ticket->number = number;
   ticket->lsn = stamp & ~UINT64_C(7); /* without a log stamps are 1, and LSNs 0 */
   ticket->answer = COUPON_OK;
   cpn_engine_set_final(engine, ticket);
-  return true;
 }
 
 /* LP(lookup): the read of the claim that is not PENDING. A pending one must be waited for: its unit may be taken
@@ -88,6 +92,8 @@ coupon_status cpn_query_lookup(coupon_engine *engine, uint64_t campaign_id, uint
   struct coupon_ticket found;
   enum cpn_claim_kind kind = cpn_holder_find_settled(engine, campaign, &user, &place, &found);
   if (kind != CPN_CLAIM_HELD && kind != CPN_CLAIM_NUMBERED) return COUPON_NOT_FOUND;
+  /* Without a limit the claim is noted just before the ticket can be listed. */
+  if (found.number > cpn_query_numbered(engine, campaign)) return COUPON_NOT_FOUND;
   cpn_engine_address(ticket, campaign_id, user_id, uuid);
   ticket->number = found.number;
   ticket->lsn = found.lsn;
@@ -106,7 +112,9 @@ uint64_t cpn_query_number(coupon_engine *engine, const struct coupon_ticket *ans
   uint64_t number = answer->number;
   if (engine->options.durability != COUPON_NONE) number = cpn_tickets_find(tickets, answer->lsn);
   struct coupon_ticket ticket;
-  if (number == 0 || !cpn_query_ticket(engine, campaign, number, &ticket) || ticket.lsn != answer->lsn) return 0;
+  if (number == 0 || number > cpn_query_numbered(engine, campaign)) return 0;
+  cpn_query_ticket(engine, campaign, number, &ticket);
+  if (ticket.lsn != answer->lsn) return 0;
   bool same = tickets->user_words == 1 ? ticket.user == answer->user
                                        : memcmp(ticket.uuid, answer->uuid, sizeof ticket.uuid) == 0;
   return same ? number : 0;

@@ -18,6 +18,7 @@ static struct cpn_directory_table *table_create(struct cpn_memory *memory, uint3
   if (table == NULL) return NULL;
   table->previous = previous;
   table->shift = shift;
+  table->mask = table_slots(shift) - 1;
   return table;
 }
 

@@ -22,6 +22,7 @@ struct cpn_directory_slot {
 struct cpn_directory_table {
   struct cpn_directory_table *previous; /* half the size, no longer used */
   uint32_t shift;                       /* 64 - log2 of the number of slots, of which at most half are used */
+  uint64_t mask;                        /* slots - 1 */
   struct cpn_directory_slot slot[];
 };
 
@@ -54,8 +55,7 @@ static inline uint64_t cpn_directory_hash(const struct cpn_directory *directory,
 static inline struct cpn_campaign *cpn_directory_find(const struct cpn_directory *directory, uint64_t id) {
   /* acquire: pairs with the release of cpn_directory_reserve(). */
   const struct cpn_directory_table *table = atomic_load_explicit(&directory->table, memory_order_acquire);
-  const uint64_t mask = (UINT64_C(1) << (64 - table->shift)) - 1;
-  for (uint64_t at = cpn_directory_hash(directory, id) >> table->shift;; at = (at + 1) & mask) {
+  for (uint64_t at = cpn_directory_hash(directory, id) >> table->shift;; at = (at + 1) & table->mask) {
     /* acquire: pairs with table_put(). The table is at most half full, so the walk meets an empty slot. */
     struct cpn_campaign *campaign = atomic_load_explicit(&table->slot[at].campaign, memory_order_acquire);
     if (campaign == NULL) return NULL;

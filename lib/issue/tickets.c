@@ -196,8 +196,6 @@ uint64_t cpn_tickets_append(struct cpn_tickets *tickets, const uint64_t *user, u
   uint64_t number = atomic_load_explicit(&tickets->numbered, memory_order_relaxed) + 1;
   CPN_INVARIANT(1, number <= tickets->stock);
   cpn_tickets_put(tickets, number, user, lsn, time_ns);
-  /* release: the ticket before the number that lets others look at it; pairs with cpn_tickets_numbered(). */
-  atomic_store_explicit(&tickets->numbered, number, memory_order_release);
   return number;
 }
 

@@ -85,11 +85,16 @@ void cpn_tickets_touch(struct cpn_tickets *tickets, uint64_t from, uint64_t numb
 void cpn_tickets_put(struct cpn_tickets *tickets, uint64_t number, const uint64_t *user, uint64_t stamp,
                      uint64_t time_ns);
 
-/* Puts the next one behind `numbered`, and counts it in; returns its number. One writer at a time. */
+/* Puts the next one behind `numbered`; returns its number. One writer at a time, who then counts it in. */
 uint64_t cpn_tickets_append(struct cpn_tickets *tickets, const uint64_t *user, uint64_t lsn, uint64_t time_ns);
 
+/* Lets others see the ticket appended last. release: pairs with cpn_tickets_numbered(). */
+static inline void cpn_tickets_count_in(struct cpn_tickets *tickets, uint64_t number) {
+  atomic_store_explicit(&tickets->numbered, number, memory_order_release);
+}
+
 static inline uint64_t cpn_tickets_numbered(const struct cpn_tickets *tickets) {
-  return atomic_load_explicit(&tickets->numbered, memory_order_acquire); /* pairs with cpn_tickets_append() */
+  return atomic_load_explicit(&tickets->numbered, memory_order_acquire); /* pairs with cpn_tickets_count_in() */
 }
 
 /* Stamp and time of a ticket that has room. 0: it is not written yet. */
