@@ -8,8 +8,6 @@
  * ever. So a group only tries: whoever cannot be claimed at once, or for whom no unit is left, or whose campaign asks
  * for anything else, is put off, and goes alone, in the order of the array, when the group holds no claim any more.
  */
-#include <string.h>
-
 #include "base/points.h"
 #include "engine/engine.h"
 
@@ -24,142 +22,178 @@ struct party {
   uint32_t taken;   /* units for the first of them */
   uint64_t number;  /* without a log: the first of these tickets */
   uint64_t time_ns;
+  bool together; /* whether they can go on side by side at all */
 };
 
 enum state { PUT_OFF, CLAIMED, ANSWERED };
 
-struct item {
-  struct cpn_user user;
-  const unsigned char *uuid; /* NULL: a number */
-  struct cpn_campaign *campaign;
-  struct coupon_ticket *ticket;
-  struct cpn_claim_place place;
-  struct party *party;
-  enum state state;
-  uint64_t at, head; /* of its record, once it is reserved; head 0: it has none */
-};
-
 struct group {
-  struct item item[GROUP];
-  struct party party[GROUP];
+  const struct coupon_request *requests;
+  char *tickets;
+  size_t element_size;
   uint32_t count, parties;
-  uint32_t stumbled; /* requests that were put off while others of their campaign were claimed */
+  uint32_t put_off;  /* requests */
+  uint32_t stumbled; /* of which while others of their campaign were claimed */
+  uint64_t words;    /* of the records of all who are claimed */
+  struct party party[GROUP];
+  /* Of each request. */
+  uint8_t state[GROUP];
+  struct party *of[GROUP];
+  uint64_t hash[GROUP];
+  struct cpn_claim_place place[GROUP];
 };
 
-static void answer(struct item *item, coupon_status status) {
-  item->ticket->answer = status;
-  item->state = ANSWERED;
+static inline struct coupon_ticket *ticket_of(const struct group *group, uint32_t i) {
+  return (struct coupon_ticket *)(void *)(group->tickets + i * group->element_size);
+}
+
+static inline const unsigned char *uuid_of(const struct group *group, uint32_t i) {
+  return group->of[i]->campaign->tickets.user_words == 2 ? group->requests[i].uuid : NULL;
+}
+
+static inline struct cpn_user user_of(const struct group *group, uint32_t i) {
+  const unsigned char *uuid = uuid_of(group, i);
+  struct cpn_user user = {.words = {group->requests[i].user, 0}, .hash = group->hash[i]};
+  if (uuid != NULL) {
+    user.words[0] = cpn_get_u64(uuid);
+    user.words[1] = cpn_get_u64(uuid + 8);
+  }
+  return user;
+}
+
+static inline void answer(struct group *group, uint32_t i, coupon_status status) {
+  ticket_of(group, i)->answer = status;
+  group->state[i] = ANSWERED;
 }
 
 /* --- asking for memory --------------------------------------------------------------------------- */
 
-static struct party *party_of(struct group *group, struct cpn_campaign *campaign) {
-  /* From the last one: mostly it is the same campaign again. */
-  for (uint32_t i = group->parties; i > 0; i--) {
-    if (group->party[i - 1].campaign == campaign) return &group->party[i - 1];
+/* Where requests are for different campaigns: first for where these are found, then for what each request reads of them. */
+static void ask_for_campaigns(const coupon_engine *engine, const struct group *group) {
+  for (uint32_t i = 0; i < group->count; i++)
+    cpn_directory_prefetch(&engine->campaigns, group->requests[i].campaign);
+  for (uint32_t i = 0; i < group->count; i++) {
+    struct cpn_campaign *campaign = cpn_directory_find(&engine->campaigns, group->requests[i].campaign);
+    if (campaign == NULL) continue;
+    __builtin_prefetch(&campaign->spec);
+    __builtin_prefetch(&campaign->claims);
+    __builtin_prefetch(&campaign->stock, 1);
+    __builtin_prefetch(&campaign->tickets);
+    __builtin_prefetch(&campaign->tickets.pages.chunk);
+  }
+}
+
+/* And for where their next tickets are written. */
+static void ask_for_tickets(const struct group *group) {
+  for (uint32_t i = 0; i < group->parties; i++) {
+    const struct cpn_campaign *campaign = group->party[i].campaign;
+    uint64_t number = campaign->spec.stock - cpn_word_remaining(group->party[i].word) + 1;
+    if (number > cpn_tickets_room(&campaign->tickets)) continue;
+    struct cpn_ticket_spot spot = cpn_tickets_spot(&campaign->tickets, number);
+    __builtin_prefetch((const void *)spot.user, 1);
+    __builtin_prefetch(spot.row, 1);
+  }
+}
+
+static struct party *party_of(struct group *group, struct cpn_campaign *campaign, uint64_t now) {
+  for (uint32_t i = 0; i < group->parties; i++) {
+    if (group->party[i].campaign == campaign) return &group->party[i];
   }
   struct party *party = &group->party[group->parties++];
-  *party = (struct party){.campaign = campaign};
-  __builtin_prefetch(&campaign->stock, 1);
-  __builtin_prefetch(&campaign->tickets.room);
+  uint64_t word = cpn_stock_read(&campaign->stock);
+  *party = (struct party){.campaign = campaign,
+                          .word = word,
+                          .together = !cpn_word_refuses(word) && !cpn_word_marked(word) &&
+                                      !cpn_window_is_due(campaign, word, now) && campaign->spec.user_limit != 0};
   return party;
 }
 
-static void find_campaigns(coupon_engine *engine, const struct coupon_request *requests, struct group *group) {
-  const struct coupon_request *last = NULL;
+static void ask_for_claims(coupon_engine *engine, struct group *group, uint64_t now) {
+  struct party *party = NULL;
   for (uint32_t i = 0; i < group->count; i++) {
-    struct item *item = &group->item[i];
-    bool same = last != NULL && last->campaign == requests[i].campaign;
-    item->campaign =
-        same ? group->item[i - 1].campaign : cpn_directory_find(&engine->campaigns, requests[i].campaign);
-    if (item->campaign != NULL && !same) __builtin_prefetch(&item->campaign->claims);
-    last = &requests[i];
-  }
-}
-
-static void find_claims(coupon_engine *engine, const struct coupon_request *requests, struct group *group) {
-  for (uint32_t i = 0; i < group->count; i++) {
-    struct item *item = &group->item[i];
-    struct cpn_campaign *campaign = item->campaign;
-    item->uuid = campaign != NULL && campaign->spec.user_kind == COUPON_USER_UUID ? requests[i].uuid : NULL;
-    cpn_engine_address(item->ticket, requests[i].campaign, item->uuid == NULL ? requests[i].user : 0, item->uuid);
-    if (campaign == NULL) {
-      item->ticket->time_ns = cpn_clock_now(&engine->clock);
-      answer(item, COUPON_NO_CAMPAIGN);
+    const struct coupon_request *request = &group->requests[i];
+    struct coupon_ticket *ticket = ticket_of(group, i);
+    ticket->size = group->element_size;
+    if (i == 0 || request->campaign != request[-1].campaign) {
+      struct cpn_campaign *campaign = cpn_directory_find(&engine->campaigns, request->campaign);
+      party = campaign == NULL ? NULL : party_of(group, campaign, now);
+    }
+    group->of[i] = party;
+    if (CPN_UNLIKELY(party == NULL)) {
+      cpn_engine_address(ticket, request->campaign, request->user, NULL);
+      ticket->time_ns = now;
+      answer(group, i, COUPON_NO_CAMPAIGN);
       continue;
     }
-    item->user = cpn_engine_user(engine, requests[i].user, item->uuid);
-    cpn_claim_prefetch(&campaign->claims, item->user.hash);
-    item->party = party_of(group, campaign);
-    item->state = PUT_OFF;
+    const unsigned char *uuid = uuid_of(group, i);
+    const struct cpn_user user = cpn_engine_user(engine, request->user, uuid);
+    cpn_claim_prefetch(&party->campaign->claims, user.hash);
+    group->hash[i] = user.hash;
+    group->state[i] = PUT_OFF;
+    cpn_engine_address(ticket, request->campaign, uuid == NULL ? request->user : 0, uuid);
   }
 }
 
 /* --- claiming ------------------------------------------------------------------------------------ */
 
-static bool can_go_together(const struct party *party, uint64_t now) {
-  return !cpn_word_refuses(party->word) && !cpn_word_marked(party->word) &&
-         !cpn_window_is_due(party->campaign, party->word, now) && party->campaign->spec.user_limit != 0;
-}
-
 /* Whether an earlier request of this user was put off: then this one is, too, or it would overtake it. */
-static bool follows_one_put_off(const struct group *group, const struct item *item) {
-  for (const struct item *other = group->item; other < item; other++) {
-    if (other->state == PUT_OFF && other->campaign == item->campaign && other->user.hash == item->user.hash) return true;
+static bool follows_one_put_off(const struct group *group, uint32_t i) {
+  for (uint32_t j = 0; j < i; j++) {
+    if (group->state[j] == PUT_OFF && group->of[j] == group->of[i] && group->hash[j] == group->hash[i]) return true;
   }
   return false;
 }
 
-static void claim(coupon_engine *engine, struct group *group, struct item *item, bool together) {
-  enum cpn_claim_kind kind = cpn_holder_find(engine, item->campaign, &item->user, &item->place, item->ticket);
-  CPN_POINT(CLAIM_READ);
-  if (item->campaign->spec.user_limit != 0 && (kind == CPN_CLAIM_HELD || kind == CPN_CLAIM_NUMBERED)) {
-    answer(item, COUPON_ALREADY_ISSUED); /* LP(duplicate): the read of the claim */
-    return;
-  }
-  if (!together) return;
-  if (kind == CPN_CLAIM_PENDING || item->place.word == NULL ||
-      (group->stumbled != 0 && follows_one_put_off(group, item)) ||
-      !cpn_claim_swap(item->place.word, item->place.seen, cpn_claim_pending(item->user.hash))) {
-    group->stumbled++;
-    return;
-  }
-  CPN_POINT(CLAIMED);
-  item->state = CLAIMED;
-  item->party->claimed++;
-}
-
-static void unclaim(struct item *item) {
-  const uint64_t before = item->place.seen;
-  cpn_claim_write(item->place.word, before != 0 ? before : cpn_claim_free(item->user.hash));
-  item->state = PUT_OFF;
-}
-
-/* Claims whom it can; returns how many words their records take. */
-static uint64_t claim_all(coupon_engine *engine, struct group *group) {
-  const uint64_t now = cpn_clock_now(&engine->clock);
-  for (uint32_t i = 0; i < group->parties; i++) group->party[i].word = cpn_stock_read(&group->party[i].campaign->stock);
-  uint64_t words = 0;
+/* Claims whom it can. */
+static void claim_all(coupon_engine *engine, struct group *group) {
   for (uint32_t i = 0; i < group->count; i++) {
-    struct item *item = &group->item[i];
-    if (item->state == ANSWERED) continue;
-    claim(engine, group, item, can_go_together(item->party, now));
-    if (item->state == CLAIMED) words += cpn_issue_words(item->campaign->tickets.user_words);
+    if (group->state[i] == ANSWERED) continue;
+    struct party *party = group->of[i];
+    struct cpn_claim_place *place = &group->place[i];
+    cpn_claim_look(&party->campaign->claims, group->hash[i], place);
+    enum cpn_claim_kind kind = CPN_CLAIM_EMPTY;
+    if (CPN_UNLIKELY(place->seen != 0)) {
+      const struct cpn_user user = user_of(group, i);
+      kind = cpn_holder_resolve(engine, party->campaign, &user, place, ticket_of(group, i));
+    }
+    CPN_POINT(CLAIM_READ);
+    if ((kind == CPN_CLAIM_HELD || kind == CPN_CLAIM_NUMBERED) && party->campaign->spec.user_limit != 0) {
+      answer(group, i, COUPON_ALREADY_ISSUED); /* LP(duplicate): the read of the claim */
+      continue;
+    }
+    group->put_off++;
+    if (!party->together) continue;
+    if (CPN_UNLIKELY(kind == CPN_CLAIM_PENDING || place->word == NULL ||
+                     (group->stumbled != 0 && follows_one_put_off(group, i)) ||
+                     !cpn_claim_swap(place->word, place->seen, cpn_claim_pending(group->hash[i])))) {
+      group->stumbled++;
+      continue;
+    }
+    CPN_POINT(CLAIMED);
+    group->put_off--;
+    group->state[i] = CLAIMED;
+    group->words += cpn_issue_words(party->campaign->tickets.user_words);
+    party->claimed++;
   }
-  return words;
+}
+
+static void unclaim(struct group *group, uint32_t i) {
+  const uint64_t before = group->place[i].seen;
+  cpn_claim_write(group->place[i].word, before != 0 ? before : cpn_claim_free(group->hash[i]));
+  group->state[i] = PUT_OFF;
+  group->put_off++;
 }
 
 /* --- taking -------------------------------------------------------------------------------------- */
 
-/* Room for the tickets while that can still fail. */
+/* Room for the tickets while that can still fail; up to which number, or 0. */
 static uint64_t room_for(coupon_engine *engine, const struct party *party) {
   const uint64_t stock = party->campaign->spec.stock, issued = stock - cpn_word_remaining(party->word);
   const uint64_t last = cpn_min_u64(issued + party->claimed, stock);
   /* The keeper is asked in passing, as by single requests. */
   if (last / CPN_KEEPER_EVERY != issued / CPN_KEEPER_EVERY) cpn_keeper_want(engine, party->campaign);
-  return last > cpn_tickets_room(&party->campaign->tickets) && !cpn_engine_room(engine, party->campaign, last)
-             ? 0
-             : cpn_tickets_room(&party->campaign->tickets);
+  if (last > cpn_tickets_room(&party->campaign->tickets) && !cpn_engine_room(engine, party->campaign, last)) return 0;
+  return cpn_tickets_room(&party->campaign->tickets);
 }
 
 static void take_logged(struct group *group, uint64_t time_ns) {
@@ -168,8 +202,7 @@ static void take_logged(struct group *group, uint64_t time_ns) {
     if (party->claimed == 0 || !cpn_window_contains(party->campaign, time_ns)) continue;
     const uint64_t stock = party->campaign->spec.stock, room = cpn_tickets_room(&party->campaign->tickets);
     /* LP(issue), of all of them */
-    party->taken =
-        (uint32_t)cpn_stock_take_many(&party->campaign->stock, party->word, stock - room, party->claimed);
+    party->taken = (uint32_t)cpn_stock_take_many(&party->campaign->stock, party->word, stock - room, party->claimed);
   }
 }
 
@@ -188,55 +221,43 @@ static void take_unlogged(coupon_engine *engine, struct party *party) {
   party->taken = units;
 }
 
-/* --- the records --------------------------------------------------------------------------------- */
+/* --- with a log ---------------------------------------------------------------------------------- */
 
-/* Writes the record of one who has a unit, all but its head, or VOID for one for whom none was left. */
-static void fill(coupon_engine *engine, struct item *item, uint64_t at, uint64_t time_ns) {
-  const uint32_t user_words = item->campaign->tickets.user_words, words = cpn_issue_words(user_words);
-  item->at = at;
-  if (item->party->taken == 0) {
-    unclaim(item);
-    item->head = cpn_record_head(CPN_RECORD_VOID, words, 0);
+/* Writes the record of one who has a unit, all but its head, which is returned; or VOID for one for whom none was left. */
+static uint64_t fill(coupon_engine *engine, struct group *group, uint32_t i, uint64_t at, uint64_t time_ns) {
+  struct party *party = group->of[i];
+  const uint32_t user_words = party->campaign->tickets.user_words, words = cpn_issue_words(user_words);
+  if (CPN_UNLIKELY(party->taken == 0)) {
+    unclaim(group, i);
     atomic_fetch_add_explicit(&engine->voids, 1, memory_order_relaxed); /* relaxed: a figure for people */
-    for (uint32_t i = 1; i < words; i++) cpn_buffer_fill(&engine->buffer, at, i, 0);
-    return;
+    for (uint32_t word = 1; word < words; word++) cpn_buffer_fill(&engine->buffer, at, word, 0);
+    return cpn_record_head(CPN_RECORD_VOID, words, 0);
   }
-  item->party->taken--;
-  item->head = cpn_issue_head(user_words, item->campaign->index);
-  item->ticket->number = 0;
-  item->ticket->lsn = at + words * UINT64_C(8);
-  item->ticket->time_ns = time_ns;
-  cpn_buffer_fill(&engine->buffer, at, 1, item->user.words[0]);
-  if (user_words == 2) cpn_buffer_fill(&engine->buffer, at, 2, item->user.words[1]);
+  party->taken--;
+  const struct cpn_user user = user_of(group, i);
+  struct coupon_ticket *ticket = ticket_of(group, i);
+  ticket->lsn = at + words * UINT64_C(8);
+  ticket->time_ns = time_ns;
+  cpn_buffer_fill(&engine->buffer, at, 1, user.words[0]);
+  if (user_words == 2) cpn_buffer_fill(&engine->buffer, at, 2, user.words[1]);
   cpn_buffer_fill(&engine->buffer, at, words - 1, time_ns);
-  cpn_claim_write(item->place.word, cpn_claim_held(item->user.hash, item->ticket->lsn));
-  answer(item, COUPON_ISSUED);
-}
-
-/* From the back: the commit stage goes on when the first is published, and by then all of them are. */
-static void publish_all(coupon_engine *engine, struct group *group, uint64_t first) {
-  for (uint32_t i = group->count; i > 0; i--) {
-    struct item *item = &group->item[i - 1];
-    if (item->head == 0) continue;
-    if (item->at == first)
-      cpn_buffer_publish(&engine->buffer, item->at, item->head);
-    else
-      cpn_buffer_publish_behind(&engine->buffer, item->at, item->head);
-  }
+  cpn_claim_write(group->place[i].word, cpn_claim_held(user.hash, ticket->lsn));
+  answer(group, i, COUPON_ISSUED);
+  return cpn_issue_head(user_words, party->campaign->index);
 }
 
 static void unclaim_all(struct group *group) {
   for (uint32_t i = 0; i < group->count; i++) {
-    if (group->item[i].state == CLAIMED) unclaim(&group->item[i]);
+    if (group->state[i] == CLAIMED) unclaim(group, i);
   }
 }
 
-static void issue_logged(coupon_engine *engine, struct group *group, uint64_t words) {
+static void issue_logged(coupon_engine *engine, struct group *group) {
   bool room = true;
   for (uint32_t i = 0; i < group->parties && room; i++)
     room = group->party[i].claimed == 0 || room_for(engine, &group->party[i]) != 0;
   uint64_t time_ns, first = CPN_LSN_NONE;
-  if (room) first = cpn_buffer_reserve(&engine->buffer, (uint32_t)words, &time_ns);
+  if (room) first = cpn_buffer_reserve(&engine->buffer, (uint32_t)group->words, &time_ns);
   if (first == CPN_LSN_NONE) { /* each finds out for itself, alone */
     unclaim_all(group);
     return;
@@ -244,78 +265,105 @@ static void issue_logged(coupon_engine *engine, struct group *group, uint64_t wo
   CPN_POINT(RESERVED);
   take_logged(group, time_ns);
   CPN_POINT(TAKEN);
-  uint64_t at = first;
+  /* The first head last: the commit stage goes on when it is published, and by then all of them are. */
+  uint64_t at = first, first_head = 0;
   for (uint32_t i = 0; i < group->count; i++) {
-    struct item *item = &group->item[i];
-    item->head = 0;
-    if (item->state != CLAIMED) continue;
-    fill(engine, item, at, time_ns);
-    at += cpn_issue_words(item->campaign->tickets.user_words) * UINT64_C(8);
+    if (group->state[i] != CLAIMED) continue;
+    const uint32_t words = cpn_issue_words(group->of[i]->campaign->tickets.user_words);
+    uint64_t head = fill(engine, group, i, at, time_ns);
+    if (at == first)
+      first_head = head;
+    else
+      cpn_buffer_publish_behind(&engine->buffer, at, head);
+    at += words * UINT64_C(8);
   }
   CPN_POINT(HELD);
-  publish_all(engine, group, first);
+  cpn_buffer_publish(&engine->buffer, first, first_head);
   CPN_POINT(PUBLISHED);
 }
+
+/* --- without a log ------------------------------------------------------------------------------- */
 
 static void issue_unlogged(coupon_engine *engine, struct group *group) {
   for (uint32_t i = 0; i < group->parties; i++) {
     if (group->party[i].claimed != 0) take_unlogged(engine, &group->party[i]);
   }
   CPN_POINT(TAKEN);
+  struct cpn_ticket_spot spot = {.left = 0};
+  struct party *last = NULL;
   for (uint32_t i = 0; i < group->count; i++) {
-    struct item *item = &group->item[i];
-    struct party *party = item->party;
-    if (item->state != CLAIMED) continue;
-    if (party->taken == 0) {
-      unclaim(item);
+    struct party *party = group->of[i];
+    if (group->state[i] != CLAIMED) continue;
+    if (CPN_UNLIKELY(party->taken == 0)) {
+      unclaim(group, i);
       continue;
     }
     party->taken--;
-    item->ticket->number = party->number++;
-    item->ticket->time_ns = party->time_ns;
-    cpn_tickets_put(&item->campaign->tickets, item->ticket->number, item->user.words, 1, party->time_ns);
-    cpn_claim_write(item->place.word, cpn_claim_numbered(item->user.hash, item->ticket->number));
-    answer(item, COUPON_ISSUED);
+    struct cpn_tickets *tickets = &party->campaign->tickets;
+    const struct cpn_user user = user_of(group, i);
+    struct coupon_ticket *ticket = ticket_of(group, i);
+    ticket->number = party->number++;
+    ticket->time_ns = party->time_ns;
+    if (spot.left == 0 || party != last) spot = cpn_tickets_spot(tickets, ticket->number);
+    cpn_tickets_put_at(spot, tickets->user_words, user.words, 1, party->time_ns);
+    cpn_claim_write(group->place[i].word, cpn_claim_numbered(user.hash, ticket->number));
+    answer(group, i, COUPON_ISSUED);
+    spot.user += tickets->user_words;
+    spot.row++;
+    spot.left--;
+    last = party;
   }
 }
 
 /* --- the group ----------------------------------------------------------------------------------- */
 
-static void finish(coupon_engine *engine, struct item *item) {
-  coupon_status status = item->ticket->answer;
-  if (status == COUPON_ISSUED || status == COUPON_ALREADY_ISSUED)
-    cpn_engine_complete(engine, item->campaign, item->ticket);
-  else
-    cpn_engine_set_final(engine, item->ticket);
+/* Those who were put off, one after the other. */
+static void issue_alone(coupon_engine *engine, struct group *group) {
+  for (uint32_t i = 0; i < group->count; i++) {
+    if (group->state[i] != PUT_OFF) continue;
+    const struct cpn_user user = user_of(group, i);
+    answer(group, i, cpn_engine_decide(engine, group->of[i]->campaign, &user, ticket_of(group, i)));
+  }
 }
 
-static void issue_group(coupon_engine *engine, const struct coupon_request *requests, struct group *group) {
-  group->parties = group->stumbled = 0;
-  find_campaigns(engine, requests, group);
-  find_claims(engine, requests, group);
-  uint64_t words = claim_all(engine, group);
-  if (words != 0 && engine->has_log) issue_logged(engine, group, words);
-  if (words != 0 && !engine->has_log) issue_unlogged(engine, group);
+static void finish(coupon_engine *engine, struct group *group) {
+  const uint64_t durable = cpn_commit_durable(&engine->commit);
   for (uint32_t i = 0; i < group->count; i++) {
-    struct item *item = &group->item[i];
-    if (item->state == PUT_OFF) answer(item, cpn_engine_decide(engine, item->campaign, &item->user, item->ticket));
+    struct coupon_ticket *ticket = ticket_of(group, i);
+    ticket->flags = ticket->lsn <= durable ? COUPON_TICKET_FINAL : 0;
+    if (CPN_UNLIKELY(ticket->flags != 0 && ticket->number == 0) &&
+        (ticket->answer == COUPON_ISSUED || ticket->answer == COUPON_ALREADY_ISSUED))
+      cpn_engine_complete(engine, group->of[i]->campaign, ticket);
   }
+}
+
+static void issue_group(coupon_engine *engine, struct group *group) {
+  const uint64_t now = cpn_clock_now(&engine->clock);
+  group->parties = group->put_off = group->stumbled = 0;
+  group->words = 0;
+  bool mixed = group->requests[0].campaign != group->requests[group->count - 1].campaign;
+  if (mixed) ask_for_campaigns(engine, group);
+  ask_for_claims(engine, group, now);
+  if (mixed) ask_for_tickets(group);
+  claim_all(engine, group);
+  if (group->words != 0 && engine->has_log) issue_logged(engine, group);
+  if (group->words != 0 && !engine->has_log) issue_unlogged(engine, group);
+  if (group->put_off != 0) issue_alone(engine, group);
   if (engine->has_log) cpn_wait_published(engine);
-  for (uint32_t i = 0; i < group->count; i++) finish(engine, &group->item[i]);
+  finish(engine, group);
 }
 
 coupon_status cpn_batch_issue(coupon_engine *engine, const struct coupon_request *requests, size_t count, char *tickets,
                               size_t element_size) {
   coupon_status status = cpn_engine_enter(engine, true);
   if (CPN_UNLIKELY(status != COUPON_OK)) return status;
-  struct group group;
+  struct group group; /* filled as it goes: clearing it would cost as much as some requests */
+  group.element_size = element_size;
   for (size_t done = 0; done < count; done += group.count) {
+    group.requests = requests + done;
+    group.tickets = tickets + done * element_size;
     group.count = (uint32_t)cpn_min_u64(GROUP, count - done);
-    for (uint32_t i = 0; i < group.count; i++) {
-      group.item[i].ticket = (struct coupon_ticket *)(void *)(tickets + (done + i) * element_size);
-      group.item[i].ticket->size = element_size;
-    }
-    issue_group(engine, requests + done, &group);
+    issue_group(engine, &group);
   }
   return cpn_engine_leave(COUPON_OK);
 }

@@ -30,7 +30,8 @@ static void table_put(const struct cpn_directory *directory, struct cpn_director
   /* relaxed: only the one writer puts. */
   while (atomic_load_explicit(&table->slot[at].campaign, memory_order_relaxed) != NULL) at = (at + 1) & mask;
   atomic_store_explicit(&table->slot[at].id, campaign->spec.id, memory_order_relaxed);
-  /* release: the campaign and its id before the pointer; pairs with cpn_directory_find(). */
+  atomic_store_explicit(&table->slot[at].index, campaign->index, memory_order_relaxed);
+  /* release: the campaign and what is said of it before the pointer; pairs with cpn_directory_find(). */
   atomic_store_explicit(&table->slot[at].campaign, campaign, memory_order_release);
 }
 

@@ -15,7 +15,7 @@
 #include "issue/campaign.h"
 
 struct cpn_directory_slot {
-  _Atomic uint64_t id; /* of the campaign, written before it */
+  _Atomic uint64_t id, index; /* of the campaign, written before it */
   _Atomic(struct cpn_campaign *) campaign;
 };
 
@@ -61,8 +61,15 @@ static inline struct cpn_campaign *cpn_directory_find(const struct cpn_directory
     if (campaign == NULL) return NULL;
     if (atomic_load_explicit(&table->slot[at].id, memory_order_relaxed) != id) continue; /* relaxed: written before */
     /* In the table, but not yet in the count: it does not exist yet, or it could be found and then not be listed. */
-    return campaign->index < cpn_directory_count(directory) ? campaign : NULL;
+    uint64_t index = atomic_load_explicit(&table->slot[at].index, memory_order_relaxed);
+    return index < cpn_directory_count(directory) ? campaign : NULL;
   }
+}
+
+/* Asks the processor for the slot where finding begins. */
+static inline void cpn_directory_prefetch(const struct cpn_directory *directory, uint64_t id) {
+  const struct cpn_directory_table *table = atomic_load_explicit(&directory->table, memory_order_acquire);
+  __builtin_prefetch((const void *)&table->slot[cpn_directory_hash(directory, id) >> table->shift]);
 }
 
 /* `index` below the count. */

@@ -41,15 +41,11 @@ bool cpn_tickets_init(struct cpn_tickets *tickets, struct cpn_memory *memory, ui
   return true;
 }
 
-static struct cpn_ticket_page *page_at(const struct cpn_tickets *tickets, uint64_t page) {
-  return cpn_chunks_at(&tickets->pages, page);
-}
-
 void cpn_tickets_fini(struct cpn_tickets *tickets, struct cpn_memory *memory) {
   uint64_t pages = pages_of(cpn_tickets_room(tickets));
   for (uint64_t p = 0; p < pages; p++) {
     /* relaxed: nobody else uses the tickets any more. */
-    uintptr_t rows = atomic_load_explicit(&page_at(tickets, p)->rows, memory_order_relaxed);
+    uintptr_t rows = atomic_load_explicit(&cpn_tickets_page(tickets, p)->rows, memory_order_relaxed);
     if ((rows & PACKED) != 0) {
       struct cpn_ticket_pack *pack = (struct cpn_ticket_pack *)(rows - PACKED);
       cpn_memory_free(memory, pack, cpn_ticket_pack_size(pack));
@@ -105,7 +101,7 @@ static void rows_put(struct cpn_memory *memory, struct cpn_row_pool *pool, struc
 static bool ensure_page(struct cpn_tickets *tickets, struct cpn_memory *memory, struct cpn_row_pool *pool,
                         uint64_t p) {
   if (ensure(tickets, &tickets->pages, memory, p) == 0) return false;
-  struct cpn_ticket_page *page = page_at(tickets, p);
+  struct cpn_ticket_page *page = cpn_tickets_page(tickets, p);
   /* acquire: who relies on the rows sees their zeros. */
   if (atomic_load_explicit(&page->rows, memory_order_acquire) != 0) return true;
   const size_t size = page_rows(tickets, p) * sizeof(struct cpn_ticket_row);
@@ -171,31 +167,14 @@ void cpn_tickets_touch(struct cpn_tickets *tickets, uint64_t from, uint64_t numb
 
 /* --- writing ------------------------------------------------------------------------------------- */
 
-void cpn_tickets_put(struct cpn_tickets *tickets, uint64_t number, const uint64_t *user, uint64_t stamp,
-                     uint64_t time_ns) {
-  const uint64_t index = number - 1;
-  /* relaxed, and atomic only for those who touch the page beforehand: ordered by the stamp, and by whatever leads to
-   * the ticket. */
-  _Atomic uint64_t *words = cpn_chunks_at(&tickets->users, index);
-  atomic_store_explicit(&words[0], user[0], memory_order_relaxed);
-  if (tickets->user_words == 2) atomic_store_explicit(&words[1], user[1], memory_order_relaxed);
-  struct cpn_ticket_page *page = page_at(tickets, index / CPN_TICKET_PAGE);
-  /* relaxed: the page has been this one's since before its room was there, and is packed only when it is complete. */
-  struct cpn_ticket_row *rows =
-      (struct cpn_ticket_row *)atomic_load_explicit(&page->rows, memory_order_relaxed);
-  struct cpn_ticket_row *row = &rows[index % CPN_TICKET_PAGE];
-  /* release, both: user and time before the stamp that says they are there; and see was_of_page(). */
-  atomic_store_explicit(&row->time_ns, time_ns, memory_order_release);
-  atomic_store_explicit(&row->stamp, stamp, memory_order_release);
-  /* release: ordered by `numbered` for those who look for it. */
-  if (index % CPN_TICKET_PAGE == 0) atomic_store_explicit(&page->first_stamp, stamp, memory_order_release);
-}
-
 uint64_t cpn_tickets_append(struct cpn_tickets *tickets, const uint64_t *user, uint64_t lsn, uint64_t time_ns) {
   /* relaxed: only the one writer changes it. */
   uint64_t number = atomic_load_explicit(&tickets->numbered, memory_order_relaxed) + 1;
   CPN_INVARIANT(1, number <= tickets->stock);
   cpn_tickets_put(tickets, number, user, lsn, time_ns);
+  /* release: ordered by `numbered` for those who look for it. */
+  if (number % CPN_TICKET_PAGE == 1)
+    atomic_store_explicit(&cpn_tickets_page(tickets, number / CPN_TICKET_PAGE)->first_stamp, lsn, memory_order_release);
   return number;
 }
 
@@ -217,7 +196,7 @@ static uint64_t page_read(uintptr_t rows, uint32_t i, uint64_t *time_ns) {
 
 static uintptr_t page_rows_of(const struct cpn_tickets *tickets, uint64_t p) {
   /* acquire: pairs with whoever packed it; the critical section keeps wide rows alive. */
-  return atomic_load_explicit(&page_at(tickets, p)->rows, memory_order_acquire);
+  return atomic_load_explicit(&cpn_tickets_page(tickets, p)->rows, memory_order_acquire);
 }
 
 /* Whether what was read through `rows` was the page's: packs stay, and wide rows were if they still are. */
@@ -252,7 +231,7 @@ _Atomic uint64_t *cpn_tickets_count(const struct cpn_tickets *tickets, uint64_t 
 
 static uint64_t first_stamp(const struct cpn_tickets *tickets, uint64_t p) {
   /* acquire: p's first ticket is numbered. */
-  return atomic_load_explicit(&page_at(tickets, p)->first_stamp, memory_order_acquire);
+  return atomic_load_explicit(&cpn_tickets_page(tickets, p)->first_stamp, memory_order_acquire);
 }
 
 /* The last of pages 0 … last whose first LSN is not above `lsn`, page 0's not being. */
@@ -343,7 +322,7 @@ void cpn_tickets_pack(struct cpn_tickets *tickets, struct cpn_memory *memory, st
     *pack = head;
     cpn_ticket_pack_fill(pack, rows);
     /* release: the pack before the pointer; pairs with page_rows_of(). */
-    atomic_store_explicit(&page_at(tickets, p)->rows, (uintptr_t)pack | PACKED, memory_order_release);
+    atomic_store_explicit(&cpn_tickets_page(tickets, p)->rows, (uintptr_t)pack | PACKED, memory_order_release);
     count_bytes(tickets, size, FULL_PAGE_SIZE);
     pool->rows[pool->count++] = rows;
   }

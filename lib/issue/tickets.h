@@ -81,9 +81,50 @@ void cpn_tickets_touch(struct cpn_tickets *tickets, uint64_t from, uint64_t numb
 /* Room, packing and touching go this many tickets ahead of the requests: some milliseconds of the fastest of them. */
 #define CPN_TICKETS_AHEAD UINT64_C(131072)
 
-/* Writes the ticket `number`, for which there is room, once. `stamp`: the LSN, or without a log 1. */
-void cpn_tickets_put(struct cpn_tickets *tickets, uint64_t number, const uint64_t *user, uint64_t stamp,
-                     uint64_t time_ns);
+/* Where a ticket's user and row stand; `left` tickets follow each other there. */
+struct cpn_ticket_spot {
+  _Atomic uint64_t *user;
+  struct cpn_ticket_row *row;
+  uint64_t left;
+};
+
+static inline struct cpn_ticket_page *cpn_tickets_page(const struct cpn_tickets *tickets, uint64_t page) {
+  return cpn_chunks_at_of(&tickets->pages, page, sizeof(struct cpn_ticket_page));
+}
+
+/* The spot of ticket `number`, for which there is room and which is not written. */
+static inline struct cpn_ticket_spot cpn_tickets_spot(const struct cpn_tickets *tickets, uint64_t number) {
+  const uint64_t index = number - 1;
+  struct cpn_chunks_place place = cpn_chunks_place(&tickets->users, index);
+  /* relaxed, twice: both have been this ticket's since before its room was there; the page is packed only when it is
+   * complete. */
+  _Atomic uint64_t *users = atomic_load_explicit(&tickets->users.chunk[place.chunk], memory_order_relaxed);
+  struct cpn_ticket_row *rows = (struct cpn_ticket_row *)atomic_load_explicit(
+      &cpn_tickets_page(tickets, index / CPN_TICKET_PAGE)->rows, memory_order_relaxed);
+  const uint64_t in_page = index % CPN_TICKET_PAGE;
+  const uint64_t in_chunk = (UINT64_C(1) << (tickets->users.first_bits + place.chunk)) - place.offset;
+  return (struct cpn_ticket_spot){.user = users + place.offset * tickets->user_words,
+                                  .row = rows + in_page,
+                                  .left = cpn_min_u64(CPN_TICKET_PAGE - in_page, in_chunk)};
+}
+
+/* Writes the ticket at a spot, once. `stamp`: the LSN, or without a log 1. */
+static inline void cpn_tickets_put_at(struct cpn_ticket_spot spot, uint32_t user_words, const uint64_t *user,
+                                      uint64_t stamp, uint64_t time_ns) {
+  /* relaxed, and atomic only for those who touch the memory beforehand: ordered by the stamp, and by whatever leads to
+   * the ticket. */
+  atomic_store_explicit(&spot.user[0], user[0], memory_order_relaxed);
+  if (user_words == 2) atomic_store_explicit(&spot.user[1], user[1], memory_order_relaxed);
+  /* release, both: user and time before the stamp that says they are there; and see was_of_page(). */
+  atomic_store_explicit(&spot.row->time_ns, time_ns, memory_order_release);
+  atomic_store_explicit(&spot.row->stamp, stamp, memory_order_release);
+}
+
+/* Writes the ticket `number`, for which there is room, once. */
+static inline void cpn_tickets_put(struct cpn_tickets *tickets, uint64_t number, const uint64_t *user, uint64_t stamp,
+                                   uint64_t time_ns) {
+  cpn_tickets_put_at(cpn_tickets_spot(tickets, number), tickets->user_words, user, stamp, time_ns);
+}
 
 /* Puts the next one behind `numbered`; returns its number. One writer at a time, who then counts it in. */
 uint64_t cpn_tickets_append(struct cpn_tickets *tickets, const uint64_t *user, uint64_t lsn, uint64_t time_ns);
