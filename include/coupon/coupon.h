@@ -147,7 +147,7 @@ enum { COUPON_LOG_ERROR = 0, COUPON_LOG_WARNING = 1, COUPON_LOG_INFO = 2 };
 /**
  * Memory for everything that grows with campaigns and tickets. `alloc` returns `size` zeroed bytes
  * aligned to `alignment` (a power of two, at most 64), or NULL. `free` gets the same `size`. Both
- * are called from any calling thread and must not call into the engine.
+ * are called from any calling thread and from a thread of the library, and must not call into the engine.
  */
 struct coupon_allocator {
   size_t size; /**< sizeof(struct coupon_allocator) */

@@ -45,17 +45,27 @@ static struct cpn_user user_of(const coupon_engine *engine, const uint64_t *word
   return user;
 }
 
+/* The cursor for this campaign's next ticket. */
+static inline struct cpn_ticket_cursor *cursor_of(coupon_engine *engine, struct cpn_campaign *campaign) {
+  if (CPN_UNLIKELY(engine->appended_to != campaign)) {
+    engine->appended_to = campaign;
+    engine->cursor = cpn_tickets_cursor(&campaign->tickets);
+  }
+  return &engine->cursor;
+}
+
 void cpn_apply_live(void *context, uint64_t lsn, const unsigned char *bytes, uint32_t words) {
   coupon_engine *engine = context;
   const uint64_t head = cpn_get_u64(bytes);
   const unsigned type = (unsigned)(head & 0xff);
   if (type != CPN_RECORD_ISSUE && type != CPN_RECORD_ISSUE_UUID) return;
-  struct cpn_campaign *campaign = cpn_directory_at(&engine->campaigns, head >> 32);
+  struct cpn_campaign *campaign = engine->appended_to;
+  if (campaign == NULL || campaign->index != head >> 32) campaign = cpn_directory_at(&engine->campaigns, head >> 32);
   const uint32_t user_words = campaign->tickets.user_words;
   CPN_INVARIANT(3, words == cpn_issue_words(user_words));
   const uint64_t user[2] = {cpn_get_u64(bytes + 8), user_words == 2 ? cpn_get_u64(bytes + 16) : 0};
   uint64_t time_ns = cpn_get_u64(bytes + (size_t)(words - 1) * 8);
-  uint64_t number = cpn_tickets_append(&campaign->tickets, user, lsn, time_ns);
+  uint64_t number = cpn_tickets_append(&campaign->tickets, cursor_of(engine, campaign), user, lsn, time_ns);
   count_ticket(engine);
   if (CPN_UNLIKELY(campaign->spec.user_limit == 0)) { /* else the claim leads here by the LSN */
     const struct cpn_user whole = user_of(engine, user, user_words);
@@ -144,7 +154,7 @@ static coupon_status replay_issue(coupon_engine *engine, struct cpn_campaign *ca
   if (number > cpn_tickets_room(tickets) && !cpn_tickets_make_room(tickets, &engine->memory, &engine->pool, number))
     return no_memory(fault);
   if (!cpn_stock_take(&campaign->stock, word, 0)) return broken(fault, "cannot take");
-  (void)cpn_tickets_append(tickets, user.words, record->lsn, record->time_ns);
+  (void)cpn_tickets_append(tickets, cursor_of(engine, campaign), user.words, record->lsn, record->time_ns);
   count_ticket(engine);
   if (campaign->spec.user_limit != 0)
     cpn_claim_write(place.word, cpn_claim_held(user.hash, record->lsn));

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Life of an issue, top to bottom: cpn_engine_decide() looks and refuses, take() claims the user, and a unit is taken in
+ * Life of an issue, top to bottom: decide_once() looks and refuses, take() claims the user, and a unit is taken in
  * the log's order, or without a log in the order of the units themselves. Everything here decides; nothing waits for the
  * disk. The protocol's argument stands in docs/DESIGN.md.
  */
@@ -11,8 +11,9 @@
 
 #include "base/points.h"
 
-/* Not an answer: what was read has changed, begin again. */
+/* Not an answer: what was read has changed, begin again; or a request of this user is being decided, wait a little. */
 #define AGAIN 1000
+#define PENDING 1001
 
 #define PATIENT_ROUNDS 6u
 
@@ -55,7 +56,7 @@ bool cpn_engine_room(coupon_engine *engine, struct cpn_campaign *campaign, uint6
 }
 
 /* LP(refusal): the read of the claim, between two equal reads of the marked word. Rests on the basis. */
-coupon_status cpn_engine_refuse(uint64_t word, uint64_t lsn, uint64_t now, struct coupon_ticket *ticket) {
+CPN_INLINE coupon_status refuse(uint64_t word, uint64_t lsn, uint64_t now, struct coupon_ticket *ticket) {
   ticket->number = 0;
   ticket->lsn = lsn;
   ticket->time_ns = now;
@@ -113,29 +114,46 @@ CPN_HOT static coupon_status take_logged(coupon_engine *engine, struct cpn_campa
   }
 }
 
-/* Without a log the unit itself gives the ticket its number. `first` is the user's first ticket, or 0 if this is it. */
-CPN_INLINE coupon_status take_unlogged(coupon_engine *engine, struct cpn_campaign *campaign, const struct cpn_user *user,
-                                   _Atomic uint64_t *claim, uint64_t first, struct coupon_ticket *ticket) {
+/* Without a log the unit itself gives the ticket its number. */
+CPN_INLINE coupon_status take_unlogged_once(coupon_engine *engine, struct cpn_campaign *campaign,
+                                            struct coupon_ticket *ticket) {
+  uint64_t word = cpn_stock_read(&campaign->stock);
+  if (CPN_UNLIKELY(cpn_word_refuses(word) || cpn_word_marked(word))) return AGAIN;
+  ticket->number = campaign->spec.stock - cpn_word_remaining(word) + 1;
+  if (CPN_UNLIKELY(!cpn_engine_room(engine, campaign, ticket->number))) return COUPON_E_NOMEM;
+  /* Between two equal reads of the word: nobody took in between, so the ticket before has its time from before. */
+  ticket->time_ns = cpn_clock_now(&engine->clock);
+  if (CPN_UNLIKELY(!cpn_window_contains(campaign, ticket->time_ns))) return AGAIN;
+  CPN_POINT(RESERVED);
+  return cpn_stock_take_as_seen(&campaign->stock, word, 1) ? COUPON_ISSUED : PENDING; /* LP(issue) */
+}
+
+/* Apart, so that the way of those who take at once is a straight one. Retry: another thread took, or changed the word. */
+static coupon_status take_unlogged_again(coupon_engine *engine, struct cpn_campaign *campaign,
+                                         struct coupon_ticket *ticket) {
+  coupon_status status;
+  while ((status = take_unlogged_once(engine, campaign, ticket)) == PENDING) ck_pr_stall();
+  return status;
+}
+
+/* `before` is the user's claim as it was: without a limit it may lead to a first ticket, which it then goes on to do. */
+CPN_INLINE coupon_status take_unlogged(coupon_engine *engine, struct cpn_campaign *campaign,
+                                       const struct cpn_user *user, _Atomic uint64_t *claim, uint64_t before,
+                                       struct coupon_ticket *ticket) {
   struct cpn_tickets *tickets = &campaign->tickets;
-  uint64_t word, number, time_ns;
-  do {
-    word = cpn_stock_read(&campaign->stock);
-    if (cpn_word_refuses(word) || cpn_word_marked(word)) return AGAIN;
-    number = campaign->spec.stock - cpn_word_remaining(word) + 1;
-    if (!cpn_engine_room(engine, campaign, number)) return COUPON_E_NOMEM;
-    /* Between two equal reads of the word: nobody took in between, so the ticket before has its time from before. */
-    time_ns = cpn_clock_now(&engine->clock);
-    if (!cpn_window_contains(campaign, time_ns)) return AGAIN;
-    CPN_POINT(RESERVED);
-  } while (!cpn_stock_take_as_seen(&campaign->stock, word, 1)); /* LP(issue). Retry: another thread took, or changed it */
+  coupon_status status = take_unlogged_once(engine, campaign, ticket);
+  if (CPN_UNLIKELY(status == PENDING)) status = take_unlogged_again(engine, campaign, ticket);
+  if (CPN_UNLIKELY(status != COUPON_ISSUED)) return status;
   CPN_POINT(TAKEN);
-  ticket->number = number;
+  uint64_t first = ticket->number;
   ticket->lsn = 0;
-  ticket->time_ns = time_ns;
-  cpn_tickets_put(tickets, number, user->words, 1, time_ns);
-  if (tickets->counts != NULL) /* relaxed: whoever has the claim PENDING is alone with it; the claim publishes */
-    atomic_fetch_add_explicit(cpn_tickets_count(tickets, first != 0 ? first : number), 1, memory_order_relaxed);
-  cpn_claim_write(claim, cpn_claim_numbered(user->hash, first != 0 ? first : number));
+  cpn_tickets_put(tickets, first, user->words, 1, ticket->time_ns);
+  if (CPN_UNLIKELY(tickets->counts != NULL)) {
+    if (cpn_claim_kind_of(before) == CPN_CLAIM_NUMBERED) first = cpn_claim_number(before);
+    /* relaxed: whoever has the claim PENDING is alone with it; the claim publishes */
+    atomic_fetch_add_explicit(cpn_tickets_count(tickets, first), 1, memory_order_relaxed);
+  }
+  cpn_claim_write(claim, cpn_claim_numbered(user->hash, first));
   CPN_POINT(HELD);
   return COUPON_ISSUED;
 }
@@ -159,13 +177,8 @@ CPN_INLINE coupon_status take(coupon_engine *engine, struct cpn_campaign *campai
   const uint64_t before = place->seen;
   if (!cpn_claim_swap(place->word, before, cpn_claim_pending(user->hash))) return AGAIN;
   CPN_POINT(CLAIMED);
-  coupon_status status;
-  if (engine->has_log) {
-    status = take_logged(engine, campaign, user, place->word, ticket);
-  } else {
-    uint64_t first = cpn_claim_kind_of(before) == CPN_CLAIM_NUMBERED ? cpn_claim_number(before) : 0;
-    status = take_unlogged(engine, campaign, user, place->word, first, ticket);
-  }
+  coupon_status status = engine->has_log ? take_logged(engine, campaign, user, place->word, ticket)
+                                         : take_unlogged(engine, campaign, user, place->word, before, ticket);
   if (CPN_UNLIKELY(status != COUPON_ISSUED))
     cpn_claim_write(place->word, before != 0 ? before : cpn_claim_free(user->hash));
   return status;
@@ -173,44 +186,43 @@ CPN_INLINE coupon_status take(coupon_engine *engine, struct cpn_campaign *campai
 
 /* --- deciding ------------------------------------------------------------------------------------ */
 
-CPN_INLINE coupon_status decide(coupon_engine *engine, struct cpn_campaign *campaign,
-                                           const struct cpn_user *user, struct coupon_ticket *ticket) {
-  struct cpn_patience patience = {0};
-  for (;;) {
-    uint64_t now = cpn_clock_now(&engine->clock);
-    uint64_t word = cpn_stock_read(&campaign->stock);
-    struct cpn_claim_place place;
-    enum cpn_claim_kind kind = cpn_holder_find(engine, campaign, user, &place, ticket);
-    CPN_POINT(CLAIM_READ);
+/* One look, and an answer or a fault; or AGAIN, or PENDING. */
+CPN_INLINE coupon_status decide_once(coupon_engine *engine, struct cpn_campaign *campaign, const struct cpn_user *user,
+                                     struct coupon_ticket *ticket) {
+  uint64_t now = cpn_clock_now(&engine->clock);
+  uint64_t word = cpn_stock_read(&campaign->stock);
+  struct cpn_claim_place place;
+  enum cpn_claim_kind kind = cpn_holder_find(engine, campaign, user, &place, ticket);
+  CPN_POINT(CLAIM_READ);
 
-    if (kind == CPN_CLAIM_PENDING) {
-      cpn_engine_wait_a_little(&patience);
-      continue;
-    }
-    if ((kind == CPN_CLAIM_HELD || kind == CPN_CLAIM_NUMBERED) && campaign->spec.user_limit != 0)
-      return COUPON_ALREADY_ISSUED; /* LP(duplicate): the read of the claim */
-    if (CPN_UNLIKELY(cpn_window_is_due(campaign, word, now))) {
-      coupon_status status = cpn_window_change(engine, campaign, word);
-      if (status != COUPON_OK) return status;
-      continue;
-    }
-    if (cpn_word_marked(word)) {
-      uint64_t basis_lsn = cpn_stock_basis_lsn(&campaign->stock);
-      if (cpn_stock_read(&campaign->stock) == word) return cpn_engine_refuse(word, basis_lsn, now, ticket);
-      continue;
-    }
-    if (cpn_word_refuses(word)) {
-      cpn_stock_mark(&campaign->stock, word, &engine->buffer.tail);
-      continue;
-    }
-    coupon_status status = take(engine, campaign, user, &place, ticket);
-    if (status != AGAIN) return status;
+  if (CPN_UNLIKELY(kind == CPN_CLAIM_PENDING)) return PENDING;
+  if ((kind == CPN_CLAIM_HELD || kind == CPN_CLAIM_NUMBERED) && campaign->spec.user_limit != 0)
+    return COUPON_ALREADY_ISSUED; /* LP(duplicate): the read of the claim */
+  if (CPN_UNLIKELY(cpn_window_is_due(campaign, word, now))) {
+    coupon_status status = cpn_window_change(engine, campaign, word);
+    return status == COUPON_OK ? AGAIN : status;
   }
+  if (cpn_word_marked(word)) {
+    uint64_t basis_lsn = cpn_stock_basis_lsn(&campaign->stock);
+    if (CPN_UNLIKELY(cpn_stock_read(&campaign->stock) != word)) return AGAIN;
+    return refuse(word, basis_lsn, now, ticket);
+  }
+  if (CPN_UNLIKELY(cpn_word_refuses(word))) {
+    cpn_stock_mark(&campaign->stock, word, &engine->buffer.tail);
+    return AGAIN;
+  }
+  return take(engine, campaign, user, &place, ticket);
 }
 
+/* As often as it takes. */
 coupon_status cpn_engine_decide(coupon_engine *engine, struct cpn_campaign *campaign, const struct cpn_user *user,
                                 struct coupon_ticket *ticket) {
-  return decide(engine, campaign, user, ticket);
+  struct cpn_patience patience = {0};
+  for (;;) {
+    coupon_status status = decide_once(engine, campaign, user, ticket);
+    if (status < AGAIN) return status;
+    if (status == PENDING) cpn_engine_wait_a_little(&patience);
+  }
 }
 
 /* In two forms, one for each kind of user: `uuid` is a constant to the compiler in either. */
@@ -227,7 +239,8 @@ CPN_INLINE coupon_status try_issue(coupon_engine *engine, uint64_t campaign_id, 
     return cpn_engine_leave(ticket->answer = COUPON_NO_CAMPAIGN);
   }
   if (CPN_UNLIKELY((campaign->tickets.user_words == 2) != (uuid != NULL))) return cpn_engine_leave(COUPON_E_USER_KIND);
-  status = decide(engine, campaign, &user, ticket);
+  status = decide_once(engine, campaign, &user, ticket);
+  if (CPN_UNLIKELY(status >= AGAIN)) status = cpn_engine_decide(engine, campaign, &user, ticket);
   if (engine->has_log) cpn_wait_published(engine);
   ticket->answer = status;
   cpn_engine_set_final(engine, ticket);

@@ -83,7 +83,11 @@ struct coupon_engine {
   _Alignas(CPN_CACHE_LINE) _Atomic(struct cpn_campaign *) wanted;
   _Atomic uint32_t keeper_sleeps; /* until it is told; the keeper writes, whoever wants it looks */
   struct cpn_event keep;          /* for the keeper: a campaign is wanted, the clock is asked for, or stop */
-  struct cpn_row_pool pool;       /* the keeper's */
+  struct cpn_row_pool pool;       /* the keeper's; at recovery its own */
+
+  /* Where whoever applies records goes on, if the next one is a ticket of the same campaign, as most are. */
+  struct cpn_campaign *appended_to;
+  struct cpn_ticket_cursor cursor;
 };
 
 /* --- engine.c ------------------------------------------------------------------------------------ */
@@ -153,9 +157,6 @@ static inline void cpn_engine_address(struct coupon_ticket *ticket, uint64_t cam
 /* The story of one issue, of a campaign whose users are of this kind. Fills all but the flags. */
 coupon_status cpn_engine_decide(coupon_engine *engine, struct cpn_campaign *campaign, const struct cpn_user *user,
                                 struct coupon_ticket *ticket);
-
-/* What a ticket says beside a refusal, which rests on `lsn`. */
-coupon_status cpn_engine_refuse(uint64_t word, uint64_t lsn, uint64_t now, struct coupon_ticket *ticket);
 
 /* Makes room for ticket `number` of the campaign, where there is none. False: no memory. */
 CPN_MUST_CHECK bool cpn_engine_room(coupon_engine *engine, struct cpn_campaign *campaign, uint64_t number);
@@ -227,6 +228,7 @@ void cpn_keeper_fini(coupon_engine *engine);
 
 /* Whether the clock asks for a change of state, the word being `word`. */
 static inline bool cpn_window_is_due(const struct cpn_campaign *campaign, uint64_t word, uint64_t now) {
+  if (CPN_LIKELY(cpn_word_state(word) == CPN_STOCK_OPEN && campaign->spec.closes_at_ns == 0)) return false;
   switch (cpn_word_state(word)) {
     case CPN_STOCK_SCHEDULED:
       return now >= campaign->spec.opens_at_ns;

@@ -45,7 +45,7 @@ static uint64_t next_lines(const struct cpn_claim_set *set, uint64_t words, uint
   if (words == 0) return set->first_lines;
   uint64_t growth = words < QUADRUPLE_TO_WORDS ? words * 3 : words;
   if (words < set->wanted) return lines_for(cpn_min_u64(set->wanted - words, growth));
-  return lines_for(words - last < set->wanted ? words / 32 : words / 4);
+  return lines_for(cpn_max_u64(words - last < set->wanted ? words / 32 : words / 4, 1));
 }
 
 /* Writes to every page of the system behind a level that nobody else sees yet. */
@@ -105,9 +105,10 @@ bool cpn_claim_set_grow_for(struct cpn_claim_set *set, struct cpn_memory *memory
   for (;;) {
     uint64_t words, last;
     unsigned k = levels(set, &words, &last);
-    /* Pairs begin to overflow when the last level is half full; the ones before are full by then. */
-    bool enough = words != 0 && users <= words - last + last / 2;
-    if (enough || (words >= set->wanted && words != 0) || k == CPN_CLAIM_LEVELS) return true;
+    /* Pairs begin to overflow when the last level is half full; the ones before are full by then. The level behind all
+     * that was wanted is for what overflows, and enough for that. */
+    bool enough = words != 0 && (users <= words - last + last / 2 || words - last >= set->wanted);
+    if (enough || k == CPN_CLAIM_LEVELS) return true;
     if (!level_add(set, memory, k, next_lines(set, words, last), true)) return false;
   }
 }

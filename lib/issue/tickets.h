@@ -126,8 +126,19 @@ static inline void cpn_tickets_put(struct cpn_tickets *tickets, uint64_t number,
   cpn_tickets_put_at(cpn_tickets_spot(tickets, number), tickets->user_words, user, stamp, time_ns);
 }
 
+/* Where a writer who appends goes on. For the first ticket, or behind another campaign's: from nothing. */
+struct cpn_ticket_cursor {
+  struct cpn_ticket_spot spot; /* of the next ticket; with none left it is looked for anew */
+  uint64_t number;             /* of the next ticket */
+};
+static inline struct cpn_ticket_cursor cpn_tickets_cursor(const struct cpn_tickets *tickets) {
+  /* relaxed: only the one writer changes it. */
+  return (struct cpn_ticket_cursor){.number = atomic_load_explicit(&tickets->numbered, memory_order_relaxed) + 1};
+}
+
 /* Puts the next one behind `numbered`; returns its number. One writer at a time, who then counts it in. */
-uint64_t cpn_tickets_append(struct cpn_tickets *tickets, const uint64_t *user, uint64_t lsn, uint64_t time_ns);
+uint64_t cpn_tickets_append(struct cpn_tickets *tickets, struct cpn_ticket_cursor *cursor, const uint64_t *user,
+                            uint64_t lsn, uint64_t time_ns);
 
 /* Lets others see the ticket appended last. release: pairs with cpn_tickets_numbered(). */
 static inline void cpn_tickets_count_in(struct cpn_tickets *tickets, uint64_t number) {

@@ -36,7 +36,7 @@ uint64_t cpn_buffer_reserve(struct cpn_buffer *buffer, uint32_t words, uint64_t 
   const uint64_t size = (uint64_t)words * 8;
   uint64_t tail = atomic_load_explicit(&buffer->tail, memory_order_seq_cst);
   for (;;) {
-    if (!fits(buffer, tail, size) || tail + size > COUPON_LSN_MAX) return CPN_LSN_NONE;
+    if (!fits(buffer, tail, size) || tail + size >= COUPON_LSN_MAX) return CPN_LSN_NONE;
     /* The time is read between the two accesses to the tail. If the exchange succeeds nobody reserved in between, so
      * the place before ours had its time before we read ours: (a). */
     *time_ns = cpn_clock_now(buffer->clock);
