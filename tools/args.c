@@ -153,6 +153,11 @@ static bool limit(const char *text, uint64_t *value) {
   return *value == 0 || strcmp(text, "1") == 0;
 }
 
+static bool users(const char *text, int32_t *value) {
+  *value = strcmp(text, "uuid") == 0 ? COUPON_USER_UUID : COUPON_USER_U64;
+  return *value == COUPON_USER_UUID || strcmp(text, "number") == 0;
+}
+
 static bool descriptor(const char *text, int *value) {
   uint64_t number;
   if (!args_u64(text, &number) || number > INT_MAX) return false;
@@ -168,6 +173,7 @@ static const char *const looks[] = {
     [ARGS_TIME] = "nanoseconds since 1970, or like 2026-01-02T03:04:05Z, or like +30s, +5m, +1h",
     [ARGS_TEXT] = "a text",
     [ARGS_LIMIT] = "1 or none",
+    [ARGS_USERS] = "number or uuid",
     [ARGS_DURABILITY] = "sync, written or none",
     [ARGS_DESCRIPTOR] = "the number of an open file descriptor",
 };
@@ -186,6 +192,8 @@ static bool store(const struct args_option *option, const char *text) {
       return true;
     case ARGS_LIMIT:
       return limit(text, option->value);
+    case ARGS_USERS:
+      return users(text, option->value);
     case ARGS_DURABILITY:
       return durability(text, option->value);
     case ARGS_DESCRIPTOR:

@@ -16,6 +16,7 @@ enum args_kind {
   ARGS_TIME,       /* uint64_t, UTC nanoseconds since 1970, see args_time() */
   ARGS_TEXT,       /* const char * */
   ARGS_LIMIT,      /* uint64_t: 1, or 0 for "none" */
+  ARGS_USERS,      /* int32_t: COUPON_USER_U64 or COUPON_USER_UUID */
   ARGS_DURABILITY, /* int: COUPON_SYNC, COUPON_WRITTEN or COUPON_NONE */
   ARGS_DESCRIPTOR  /* int: an open file descriptor's number */
 };

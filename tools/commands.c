@@ -22,6 +22,7 @@ static void json_campaign(struct json *json, const struct coupon_campaign_info *
   json_u64(json, "issued", info->issued);
   json_u64(json, "remaining", info->remaining);
   json_u64(json, "user_limit", info->user_limit);
+  json_text(json, "users", user_word(info->user_kind));
   json_u64(json, "opens_at_ns", info->opens_at_ns);
   json_u64(json, "closes_at_ns", info->closes_at_ns);
   json_u64(json, "created_lsn", info->created_lsn);
@@ -32,9 +33,10 @@ static void print_campaign(const struct coupon_campaign_info *info) {
   char closes[OUTPUT_TIME_MAX];
   printf("campaign   %" PRIu64 "\nname       ", info->id);
   output_text(stdout, info->name);
-  printf("\nstate      %s\nstock      %" PRIu64 "\nissued     %" PRIu64 "\nremaining  %" PRIu64 "\nlimit      %s\n",
+  printf("\nstate      %s\nstock      %" PRIu64 "\nissued     %" PRIu64 "\nremaining  %" PRIu64
+         "\nlimit      %s\nusers      %s\n",
          session_state_word(info->state), info->stock, info->issued, info->remaining,
-         info->user_limit == 0 ? "none" : "1");
+         info->user_limit == 0 ? "none" : "1", user_word(info->user_kind));
   printf("opens at   %s\ncloses at  %s\n", info->opens_at_ns == 0 ? "once" : output_time(info->opens_at_ns, opens),
          info->closes_at_ns == 0 ? "never" : output_time(info->closes_at_ns, closes));
 }
@@ -75,6 +77,7 @@ int command_create(int argc, char **argv) {
                                         {"stock", ARGS_U64, &spec.stock, &stock_given},
                                         {"name", ARGS_TEXT, &spec.name, NULL},
                                         {"limit", ARGS_LIMIT, &spec.user_limit, NULL},
+                                        {"users", ARGS_USERS, &spec.user_kind, NULL},
                                         {"opens-at", ARGS_TIME, &spec.opens_at_ns, NULL},
                                         {"closes-at", ARGS_TIME, &spec.closes_at_ns, NULL},
                                         {NULL, ARGS_FLAG, NULL, NULL}};
@@ -101,20 +104,31 @@ int command_create(int argc, char **argv) {
 
 /* --- lookup ----------------------------------------------------------------------------------- */
 
-void print_ticket_head(void) { printf("%20s %14s %16s  %-31s %s\n", "user", "number", "LSN", "time", "answer"); }
+int wrong_user(const struct args *args, uint64_t campaign, int32_t kind, const char *text) {
+  (void)args_wrong(args, "'%s' is no user of campaign %" PRIu64 ", each of whose users is %s", text, campaign,
+                   user_looks(kind));
+  return CODE_USAGE;
+}
 
-void print_ticket(const struct coupon_ticket *ticket) {
+static int user_width(int32_t kind) { return kind == COUPON_USER_UUID ? 36 : 20; }
+
+void print_ticket_head(int32_t kind) {
+  printf("%*s %14s %16s  %-31s %s\n", user_width(kind), "user", "number", "LSN", "time", "answer");
+}
+
+void print_ticket(const struct user *user, const struct coupon_ticket *ticket) {
+  char text[OUTPUT_UUID_MAX];
   char word[SESSION_WORD_MAX];
   char time[OUTPUT_TIME_MAX];
   char number[24] = "-";
   if (ticket->number != 0) snprintf(number, sizeof number, "%" PRIu64, ticket->number);
-  printf("%20" PRIu64 " %14s %16" PRIu64 "  %-31s %s\n", ticket->user, number, ticket->lsn,
+  printf("%*s %14s %16" PRIu64 "  %-31s %s\n", user_width(user->kind), user_text(user, text), number, ticket->lsn,
          output_time(ticket->time_ns, time), session_word(ticket->answer, word));
 }
 
-void json_ticket(struct json *json, const struct coupon_ticket *ticket) {
+void json_ticket(struct json *json, const struct user *user, const struct coupon_ticket *ticket) {
   char word[SESSION_WORD_MAX];
-  json_u64(json, "user", ticket->user);
+  json_user(json, "user", user);
   json_text(json, "answer", session_word(ticket->answer, word));
   if (ticket->number != 0)
     json_u64(json, "number", ticket->number);
@@ -125,12 +139,19 @@ void json_ticket(struct json *json, const struct coupon_ticket *ticket) {
   json_bool(json, "final", (ticket->flags & COUPON_TICKET_FINAL) != 0);
 }
 
-static int lookup(struct session *session, const char *directory, uint64_t campaign, uint64_t user, bool as_json) {
+static int lookup(struct session *session, const struct args *args, uint64_t campaign, bool as_json) {
+  const char *text = args->values[2];
+  struct user user;
+  int32_t kind;
   struct coupon_ticket ticket = COUPON_TICKET_INIT;
   uint64_t held = 0;
-  coupon_status status = coupon_lookup(session->engine, campaign, user, &ticket, &held);
+  coupon_status status = user_kind_of(session->engine, campaign, &kind);
+  if (status < 0) return session_fault(session, "asking about the campaign", status);
+  if (!user_read(text, kind, &user)) return wrong_user(args, campaign, kind, text);
+  status = user_lookup(session->engine, campaign, &user, &ticket, &held);
   if (status < 0) return session_fault(session, "looking the user up", status);
   bool found = status == COUPON_OK;
+  char name[OUTPUT_UUID_MAX];
   char word[SESSION_WORD_MAX];
   if (as_json) {
     struct json json = {stdout, false};
@@ -139,34 +160,37 @@ static int lookup(struct session *session, const char *directory, uint64_t campa
     json_bool(&json, "found", found);
     json_u64(&json, "tickets", held);
     ticket.answer = found ? COUPON_ISSUED : status;
-    ticket.user = user;
-    json_ticket(&json, &ticket);
+    json_ticket(&json, &user, &ticket);
     json_close(&json, '}');
     json_end(&json);
   } else if (found) {
     char time[OUTPUT_TIME_MAX];
-    printf("user     %" PRIu64 "\nnumber   %" PRIu64 "\nLSN      %" PRIu64 "\ntime     %s\ntickets  %" PRIu64 "\n",
-           user, ticket.number, ticket.lsn, output_time(ticket.time_ns, time), held);
+    printf("user     %s\nnumber   %" PRIu64 "\nLSN      %" PRIu64 "\ntime     %s\ntickets  %" PRIu64 "\n",
+           user_text(&user, name), ticket.number, ticket.lsn, output_time(ticket.time_ns, time), held);
   }
-  if (status == COUPON_NO_CAMPAIGN) return no_campaign(directory, campaign);
+  if (status == COUPON_NO_CAMPAIGN) return no_campaign(args->values[0], campaign);
   if (!found && !as_json)
-    printf("user %" PRIu64 " has no ticket in campaign %" PRIu64 " (%s)\n", user, campaign, session_word(status, word));
+    printf("user %s has no ticket in campaign %" PRIu64 " (%s)\n", user_text(&user, name), campaign,
+           session_word(status, word));
   return found ? CODE_DONE : CODE_NO;
 }
 
 int command_lookup(int argc, char **argv) {
   bool as_json = false;
   uint64_t campaign;
-  uint64_t user;
+  struct user user;
   const struct args_option options[] = {{"json", ARGS_FLAG, &as_json, NULL}, {NULL, ARGS_FLAG, NULL, NULL}};
   struct args args;
-  if (!args_parse(&args, "coupon lookup", argc, argv, options, 3, 3) || !args_number(&args, 1, "ID", &campaign) ||
-      !args_number(&args, 2, "USER", &user))
+  if (!args_parse(&args, "coupon lookup", argc, argv, options, 3, 3) || !args_number(&args, 1, "ID", &campaign))
     return CODE_USAGE;
+  if (!user_read(args.values[2], USER_EITHER, &user)) {
+    (void)args_wrong(&args, "USER must be %s, not '%s'", user_looks(USER_EITHER), args.values[2]);
+    return CODE_USAGE;
+  }
   struct session session;
   int code = session_open_to_read(&session, args.values[0]);
   if (code != CODE_DONE) return code;
-  code = session_close(&session, lookup(&session, args.values[0], campaign, user, as_json));
+  code = session_close(&session, lookup(&session, &args, campaign, as_json));
   return output_finish(code);
 }
 
@@ -175,8 +199,9 @@ int command_lookup(int argc, char **argv) {
 enum { CAMPAIGNS_AT_ONCE = 64 };
 
 static void print_row(const struct coupon_campaign_info *info) {
-  printf("%20" PRIu64 " %14" PRIu64 " %14" PRIu64 " %14" PRIu64 " %6s %-9s  ", info->id, info->stock, info->issued,
-         info->remaining, info->user_limit == 0 ? "none" : "1", session_state_word(info->state));
+  printf("%20" PRIu64 " %14" PRIu64 " %14" PRIu64 " %14" PRIu64 " %6s %-6s %-9s  ", info->id, info->stock, info->issued,
+         info->remaining, info->user_limit == 0 ? "none" : "1", user_word(info->user_kind),
+         session_state_word(info->state));
   output_text(stdout, info->name);
   putchar('\n');
 }
@@ -189,8 +214,8 @@ static coupon_status list_campaigns(struct session *session, struct json *json) 
     coupon_status status = coupon_list(session->engine, from, infos, sizeof infos[0], CAMPAIGNS_AT_ONCE, &count);
     if (status != COUPON_OK) return status;
     if (json == NULL && from == 0 && count > 0)
-      printf("\n%20s %14s %14s %14s %6s %-9s  %s\n", "campaign", "stock", "issued", "remaining", "limit", "state",
-             "name");
+      printf("\n%20s %14s %14s %14s %6s %-6s %-9s  %s\n", "campaign", "stock", "issued", "remaining", "limit", "users",
+             "state", "name");
     for (size_t i = 0; i < count; i++) {
       if (json == NULL) {
         print_row(&infos[i]);
@@ -271,21 +296,23 @@ int command_status(int argc, char **argv) {
 enum { TICKETS_AT_ONCE = 256 };
 
 /* Prints the tickets from `number` on; `json` is NULL for a table. */
-static coupon_status list_tickets(struct session *session, uint64_t campaign, uint64_t number, struct json *json) {
+static coupon_status list_tickets(struct session *session, const struct coupon_campaign_info *info, uint64_t number,
+                                  struct json *json) {
   struct coupon_ticket tickets[TICKETS_AT_ONCE];
   size_t count = TICKETS_AT_ONCE;
   while (count == TICKETS_AT_ONCE) {
     coupon_status status =
-        coupon_tickets(session->engine, campaign, number, tickets, sizeof tickets[0], TICKETS_AT_ONCE, &count);
+        coupon_tickets(session->engine, info->id, number, tickets, sizeof tickets[0], TICKETS_AT_ONCE, &count);
     if (status != COUPON_OK) return status;
     for (size_t i = 0; i < count; i++) {
       tickets[i].answer = COUPON_ISSUED;
+      struct user user = user_of_ticket(&tickets[i], info->user_kind);
       if (json == NULL) {
-        print_ticket(&tickets[i]);
+        print_ticket(&user, &tickets[i]);
         continue;
       }
       json_open(json, NULL, '{');
-      json_ticket(json, &tickets[i]);
+      json_ticket(json, &user, &tickets[i]);
       json_close(json, '}');
     }
     if (count > 0) number = tickets[count - 1].number + 1;
@@ -304,13 +331,13 @@ static int tickets(struct session *session, const char *directory, uint64_t camp
     json_u64(&json, "issued", info.issued);
     json_u64(&json, "from", from);
     json_open(&json, "tickets", '[');
-    status = list_tickets(session, campaign, from, &json);
+    status = list_tickets(session, &info, from, &json);
     json_close(&json, ']');
     json_close(&json, '}');
     json_end(&json);
   } else if (status == COUPON_OK) {
-    print_ticket_head();
-    status = list_tickets(session, campaign, from, NULL);
+    print_ticket_head(info.user_kind);
+    status = list_tickets(session, &info, from, NULL);
   }
   return status == COUPON_OK ? CODE_DONE : session_fault(session, "reading the tickets", status);
 }

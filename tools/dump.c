@@ -25,6 +25,14 @@ static void field(struct dump *dump, const char *name, uint64_t value) {
     printf(" %s=%" PRIu64, name, value);
 }
 
+/* The same for a text without spaces. */
+static void field_text(struct dump *dump, const char *name, const char *value) {
+  if (dump->as_json)
+    json_text(&dump->json, name, value);
+  else
+    printf(" %s=%s", name, value);
+}
+
 static void place(struct dump *dump, const struct read_record *record) {
   char file[READ_FILE_MAX];
   read_segment_name(record->segment, file);
@@ -45,6 +53,7 @@ static void describe(struct dump *dump, const struct read_record *record) {
   const unsigned char *body = record->body;
   field(dump, "stock", read_u64(body + CAMPAIGN_STOCK));
   field(dump, "user_limit", read_u64(body + CAMPAIGN_LIMIT));
+  field_text(dump, "users", read_u32(body + CAMPAIGN_USER_KIND) == KIND_UUID ? "uuid" : "number");
   field(dump, "opens_at_ns", read_u64(body + CAMPAIGN_OPENS));
   field(dump, "closes_at_ns", read_u64(body + CAMPAIGN_CLOSES));
   field(dump, "time_ns", read_u64(body + CAMPAIGN_TIME));
@@ -68,6 +77,18 @@ static void name_campaign(struct dump *dump, const struct read_record *record) {
     field(dump, "campaign", dump->rules->campaigns[record->campaign].id);
 }
 
+static void ticket(struct dump *dump, const struct read_record *record) {
+  char uuid[OUTPUT_UUID_MAX];
+  if (record->campaign < dump->rules->count) field(dump, "number", ++dump->issued[record->campaign]);
+  if (record->type == RECORD_ISSUE) {
+    field(dump, "user", read_u64(record->body + ISSUE_USER));
+    field(dump, "time_ns", read_u64(record->body + ISSUE_TIME));
+  } else {
+    field_text(dump, "user", output_uuid(record->body + ISSUE_USER, uuid));
+    field(dump, "time_ns", read_u64(record->body + ISSUE_UUID_TIME));
+  }
+}
+
 static void print_record(void *context, const struct read_record *record) {
   struct dump *dump = context;
   place(dump, record);
@@ -87,9 +108,8 @@ static void print_record(void *context, const struct read_record *record) {
       field(dump, "time_ns", read_u64(record->body));
       break;
     case RECORD_ISSUE:
-      if (record->campaign < dump->rules->count) field(dump, "number", ++dump->issued[record->campaign]);
-      field(dump, "user", read_u64(record->body + ISSUE_USER));
-      field(dump, "time_ns", read_u64(record->body + ISSUE_TIME));
+    case RECORD_ISSUE_UUID:
+      ticket(dump, record);
       break;
     default:
       break;

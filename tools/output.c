@@ -117,6 +117,18 @@ const char *output_time(uint64_t time_ns, char buffer[OUTPUT_TIME_MAX]) {
   return buffer;
 }
 
+const char *output_uuid(const unsigned char bytes[16], char buffer[OUTPUT_UUID_MAX]) {
+  static const char digits[] = "0123456789abcdef";
+  char *at = buffer;
+  for (int i = 0; i < 16; i++) {
+    if (i == 4 || i == 6 || i == 8 || i == 10) *at++ = '-';
+    *at++ = digits[bytes[i] >> 4];
+    *at++ = digits[bytes[i] & 15];
+  }
+  *at = 0;
+  return buffer;
+}
+
 uint64_t output_now_ns(void) {
   struct timespec now;
   clock_gettime(CLOCK_REALTIME, &now);

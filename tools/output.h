@@ -41,6 +41,10 @@ void output_text(FILE *file, const char *text);
 enum { OUTPUT_TIME_MAX = 40 };
 const char *output_time(uint64_t time_ns, char buffer[OUTPUT_TIME_MAX]);
 
+/* Sixteen bytes in the usual form of a UUID, 8-4-4-4-12 hexadecimal digits. */
+enum { OUTPUT_UUID_MAX = 37 };
+const char *output_uuid(const unsigned char bytes[16], char buffer[OUTPUT_UUID_MAX]);
+
 uint64_t output_now_ns(void); /* UTC nanoseconds since 1970 */
 
 /* A line on stderr, after "coupon: ". */

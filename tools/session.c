@@ -26,6 +26,7 @@ static const struct {
     {COUPON_E_READ_ONLY, "open the directory for writing"},
     {COUPON_E_ACCESS, "check that the directory exists and that you may use it; 'coupon create' makes one"},
     {COUPON_E_THREAD, "raise the limits on processes and open files (ulimit -u, ulimit -n)"},
+    {COUPON_E_USER_KIND, "name users as the campaign was created with, see 'coupon status'"},
     {COUPON_E_LOG_FULL, "begin a new directory for new campaigns"},
 };
 
@@ -38,7 +39,7 @@ static const char *advice(coupon_status fault) {
 static int code_of(coupon_status fault) {
   if (fault == COUPON_E_CORRUPT) return CODE_DAMAGED;
   if (fault == COUPON_E_EXISTS) return CODE_NO;
-  if (fault == COUPON_E_INVAL || fault == COUPON_E_STOCK_RANGE) return CODE_USAGE;
+  if (fault == COUPON_E_INVAL || fault == COUPON_E_STOCK_RANGE || fault == COUPON_E_USER_KIND) return CODE_USAGE;
   return CODE_FAULT;
 }
 

@@ -75,7 +75,8 @@ void verify_verdict(const struct verification *v, char verdict[VERIFY_VERDICT_MA
              advices[finding->verdict]);
   else if (v->rules.no_memory)
     snprintf(verdict, VERIFY_VERDICT_MAX,
-             "cannot be read: memory is used up; have 16 bytes free for each ticket of the largest campaign");
+             "cannot be read: memory is used up; have 16 bytes free for each ticket of the largest campaign, 32 where "
+             "its users are UUIDs");
   else
     verdict_ok(v, verdict);
 }
@@ -84,16 +85,19 @@ void verify_verdict(const struct verification *v, char verdict[VERIFY_VERDICT_MA
 
 static uint64_t remaining(const struct rules_campaign *c) { return c->stock > c->issued ? c->stock - c->issued : 0; }
 
+static const char *users_word(const struct rules_campaign *c) { return c->user_kind == KIND_UUID ? "uuid" : "number"; }
+
 static void print_campaigns(const struct rules *rules) {
   if (rules->count == 0) return;
-  printf("\n%20s %14s %14s %14s %6s  %s\n", "campaign", "stock", "issued", "remaining", "limit", "name");
+  printf("\n%20s %14s %14s %14s %6s %-6s  %s\n", "campaign", "stock", "issued", "remaining", "limit", "users", "name");
   for (size_t i = 0; i < rules->count; i++) {
     const struct rules_campaign *c = &rules->campaigns[i];
     printf("%20" PRIu64 " %14" PRIu64 " %14" PRIu64 " %14" PRIu64 " ", c->id, c->stock, c->issued, remaining(c));
     if (c->user_limit == 0)
-      printf("%6s  ", "none");
+      printf("%6s ", "none");
     else
-      printf("%6" PRIu64 "  ", c->user_limit);
+      printf("%6" PRIu64 " ", c->user_limit);
+    printf("%-6s  ", users_word(c));
     output_text(stdout, c->name);
     putchar('\n');
   }
@@ -124,6 +128,7 @@ static void json_campaign(struct json *json, const struct rules_campaign *c, uin
   json_u64(json, "issued", c->issued);
   json_u64(json, "remaining", remaining(c));
   json_u64(json, "user_limit", c->user_limit);
+  json_text(json, "users", users_word(c));
   json_u64(json, "opens_at_ns", c->opens_at_ns);
   json_u64(json, "closes_at_ns", c->closes_at_ns);
   json_bool(json, "opened", c->opened);

@@ -14,13 +14,13 @@ uint32_t read_u32(const unsigned char *b) {
 uint64_t read_u64(const unsigned char *b) { return (uint64_t)read_u32(b) | (uint64_t)read_u32(b + 4) << 32; }
 
 const char *record_type_name(unsigned type) {
-  static const char *const names[] = {"", "VOID", "LIFE", "END", "CAMPAIGN", "OPEN", "CLOSE", "ISSUE"};
+  static const char *const names[] = {"", "VOID", "LIFE", "END", "CAMPAIGN", "OPEN", "CLOSE", "ISSUE", "ISSUE_UUID"};
   return names[type];
 }
 
 /* Why a record's length is wrong for its type, or NULL. `words` is known to lie within the payload. */
 static const char *wrong_length(unsigned type, const unsigned char *record, uint64_t words) {
-  static const uint64_t right[] = {0, 0, 4, 2, 0, 2, 2, 3};
+  static const uint64_t right[] = {0, 0, 4, 2, 0, 2, 2, 3, 4};
   if (type == RECORD_VOID) return NULL;
   if (type != RECORD_CAMPAIGN) return words == right[type] ? NULL : "a record has the wrong length for its type";
   if (words < 8) return "a CAMPAIGN record is too short";
@@ -36,7 +36,7 @@ static bool is_newer(unsigned type, const unsigned char *record, uint64_t words)
   const unsigned char *body = record + RECORD_HEAD;
   uint64_t end = CAMPAIGN_NAME + (uint64_t)read_u32(body + CAMPAIGN_NAME_LENGTH);
   if (read_u64(body + CAMPAIGN_LIMIT) > 1) return true; /* of several per user version 1 knows nothing */
-  return read_u32(body + CAMPAIGN_USER_KIND) != 0 || !file_all_zero(body + end, words * 8 - RECORD_HEAD - end);
+  return read_u32(body + CAMPAIGN_USER_KIND) > KIND_UUID || !file_all_zero(body + end, words * 8 - RECORD_HEAD - end);
 }
 
 enum record_form record_check(const unsigned char *bytes, uint64_t room, uint64_t *words, const char **why) {
@@ -45,7 +45,7 @@ enum record_form record_check(const unsigned char *bytes, uint64_t room, uint64_
   *why = "the records do not fill their frame exactly";
   if (type < RECORD_VOID || *words == 0 || *words * 8 > room) return RECORD_WRONG;
   *why = "a record has a type, or flags, unknown to version 1";
-  if (type > RECORD_ISSUE || bytes[1] != 0) return RECORD_NEWER;
+  if (type > RECORD_ISSUE_UUID || bytes[1] != 0) return RECORD_NEWER;
   *why = wrong_length(type, bytes, *words);
   if (*why != NULL) return RECORD_WRONG;
   *why = "a record has a value that version 1 never writes";

@@ -8,7 +8,19 @@
 
 #include <stdint.h>
 
-enum { RECORD_VOID = 1, RECORD_LIFE, RECORD_END, RECORD_CAMPAIGN, RECORD_OPEN, RECORD_CLOSE, RECORD_ISSUE };
+enum {
+  RECORD_VOID = 1,
+  RECORD_LIFE,
+  RECORD_END,
+  RECORD_CAMPAIGN,
+  RECORD_OPEN,
+  RECORD_CLOSE,
+  RECORD_ISSUE,
+  RECORD_ISSUE_UUID
+};
+
+/* The kinds of user identity that a CAMPAIGN record can name. */
+enum { KIND_NUMBER = 0, KIND_UUID = 1 };
 
 /* The first 8 bytes, with type, flags, words and campaign; the rest is the body. */
 enum { RECORD_HEAD = 8 };
@@ -20,6 +32,7 @@ enum {
   LIFE_LSN = 16,
   ISSUE_USER = 0,
   ISSUE_TIME = 8,
+  ISSUE_UUID_TIME = 16,
   CAMPAIGN_ID = 0,
   CAMPAIGN_STOCK = 8,
   CAMPAIGN_LIMIT = 16,

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "verify_rules.h"
 
+#include "output.h"
+
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -26,6 +28,13 @@ __attribute__((format(printf, 3, 4))) static void broken(struct rules *rules, co
   vsnprintf(text, sizeof text, what, arguments);
   va_end(arguments);
   snprintf(rules->message, sizeof rules->message, "%s%s", place, text);
+}
+
+/* A user as the record has it, for a message. */
+static const char *name_user(const unsigned char *bytes, uint32_t kind, char buffer[OUTPUT_UUID_MAX]) {
+  if (kind == KIND_UUID) return output_uuid(bytes, buffer);
+  snprintf(buffer, OUTPUT_UUID_MAX, "%" PRIu64, read_u64(bytes));
+  return buffer;
 }
 
 /* Makes room for one more element of `size` bytes. `*array` stays as it was if there is no memory. */
@@ -57,6 +66,7 @@ static void take_campaign(struct rules *rules, const struct read_record *record)
   struct rules_campaign campaign = {.id = read_u64(body + CAMPAIGN_ID),
                                     .stock = read_u64(body + CAMPAIGN_STOCK),
                                     .user_limit = read_u64(body + CAMPAIGN_LIMIT),
+                                    .user_kind = read_u32(body + CAMPAIGN_USER_KIND),
                                     .opens_at_ns = read_u64(body + CAMPAIGN_OPENS),
                                     .closes_at_ns = read_u64(body + CAMPAIGN_CLOSES),
                                     .name = name};
@@ -70,31 +80,45 @@ static void take_campaign(struct rules *rules, const struct read_record *record)
   rules->campaigns[rules->count++] = campaign;
 }
 
+static size_t words_of(uint32_t kind) { return kind == KIND_UUID ? 2 : 1; }
+
+/* Keeps the user of a ticket, to look for duplicates at the end. */
+static void keep_user(struct rules *rules, struct rules_campaign *campaign, const unsigned char *bytes) {
+  size_t words = words_of(campaign->user_kind);
+  void *array = campaign->users;
+  bool room = grow(&array, &campaign->users_capacity, campaign->users_count, words * sizeof *campaign->users);
+  campaign->users = array;
+  if (!room) {
+    rules->no_memory = true;
+    return;
+  }
+  uint64_t *user = campaign->users + campaign->users_count++ * words;
+  for (size_t i = 0; i < words; i++) user[i] = read_u64(bytes + i * 8);
+}
+
 static void take_issue(struct rules *rules, const struct read_record *record, struct rules_campaign *campaign) {
-  uint64_t user = read_u64(record->body + ISSUE_USER);
-  uint64_t time_ns = read_u64(record->body + ISSUE_TIME);
+  uint32_t kind = record->type == RECORD_ISSUE_UUID ? KIND_UUID : KIND_NUMBER;
+  char user[OUTPUT_UUID_MAX];
+  (void)name_user(record->body + ISSUE_USER, kind, user);
+  uint64_t time_ns = read_u64(record->body + (kind == KIND_UUID ? ISSUE_UUID_TIME : ISSUE_TIME));
   uint64_t id = campaign->id;
   rules->tickets++;
+  if (kind != campaign->user_kind)
+    broken(rules, record, "campaign %" PRIu64 " issues to user %s, but its users are %s", id, user,
+           campaign->user_kind == KIND_UUID ? "UUIDs" : "numbers");
   if (campaign->issued >= campaign->stock)
     broken(rules, record, "campaign %" PRIu64 " issues beyond its stock of %" PRIu64, id, campaign->stock);
   if (campaign->opens_at_ns != 0 && !campaign->opened)
-    broken(rules, record, "campaign %" PRIu64 " issues to user %" PRIu64 " before its OPEN record", id, user);
+    broken(rules, record, "campaign %" PRIu64 " issues to user %s before its OPEN record", id, user);
   if (campaign->closed)
-    broken(rules, record, "campaign %" PRIu64 " issues to user %" PRIu64 " after its CLOSE record", id, user);
+    broken(rules, record, "campaign %" PRIu64 " issues to user %s after its CLOSE record", id, user);
   if (time_ns < campaign->last_time_ns)
     broken(rules, record, "the time of campaign %" PRIu64 " falls from %" PRIu64 " to %" PRIu64, id,
            campaign->last_time_ns, time_ns);
   if (time_ns < campaign->opens_at_ns || (campaign->closes_at_ns != 0 && time_ns >= campaign->closes_at_ns))
     broken(rules, record, "campaign %" PRIu64 " issues at %" PRIu64 ", outside of its window", id, time_ns);
   campaign->last_time_ns = time_ns;
-  if (campaign->user_limit != 0) {
-    void *users = campaign->users;
-    if (grow(&users, &campaign->users_capacity, (size_t)campaign->issued, sizeof *campaign->users))
-      ((uint64_t *)users)[campaign->issued] = user;
-    else
-      rules->no_memory = true;
-    campaign->users = users;
-  }
+  if (campaign->user_limit != 0 && kind == campaign->user_kind) keep_user(rules, campaign, record->body + ISSUE_USER);
   campaign->issued++;
 }
 
@@ -120,7 +144,8 @@ void rules_take(void *context, const struct read_record *record) {
     take_campaign(rules, record);
     return;
   }
-  if (type != RECORD_ISSUE && type != RECORD_OPEN && type != RECORD_CLOSE) {
+  bool issues = type == RECORD_ISSUE || type == RECORD_ISSUE_UUID;
+  if (!issues && type != RECORD_OPEN && type != RECORD_CLOSE) {
     if (record->campaign != 0) broken(rules, record, "a record of type %s names a campaign", record_type_name(type));
     return;
   }
@@ -130,7 +155,7 @@ void rules_take(void *context, const struct read_record *record) {
     return;
   }
   struct rules_campaign *campaign = &rules->campaigns[record->campaign];
-  if (type == RECORD_ISSUE)
+  if (issues)
     take_issue(rules, record, campaign);
   else if (type == RECORD_OPEN)
     take_open(rules, record, campaign);
@@ -140,20 +165,25 @@ void rules_take(void *context, const struct read_record *record) {
 
 /* --- all records together --------------------------------------------------------------------- */
 
-/* Sorts by bytes, lowest first: linear, and no order of users makes it slow. `spare` has room for `count`. Returns
- * whichever of the two arrays has the result. */
-static uint64_t *sort(uint64_t *values, uint64_t *spare, size_t count) {
-  for (unsigned shift = 0; shift < 64; shift += 8) {
+/* Sorts values of `words` words each by their bytes, lowest first: linear, and no order of users makes it slow. `spare`
+ * has room for all of them. Returns whichever of the two arrays has the result. */
+static uint64_t *sort(uint64_t *values, uint64_t *spare, size_t count, size_t words) {
+  for (size_t shift = 0; shift < words * 64; shift += 8) {
+    const size_t word = shift / 64, bits = shift % 64;
     size_t at[256] = {0};
-    for (size_t i = 0; i < count; i++) at[values[i] >> shift & 255]++;
-    if (at[values[0] >> shift & 255] == count) continue;
+    for (size_t i = 0; i < count; i++) at[values[i * words + word] >> bits & 255]++;
+    if (at[values[word] >> bits & 255] == count) continue;
     size_t sum = 0;
     for (size_t digit = 0; digit < 256; digit++) {
       size_t here = at[digit];
       at[digit] = sum;
       sum += here;
     }
-    for (size_t i = 0; i < count; i++) spare[at[values[i] >> shift & 255]++] = values[i];
+    for (size_t i = 0; i < count; i++) {
+      const uint64_t *value = values + i * words;
+      uint64_t *to = spare + at[value[word] >> bits & 255]++ * words;
+      for (size_t j = 0; j < words; j++) to[j] = value[j];
+    }
     uint64_t *sorted = spare;
     spare = values;
     values = sorted;
@@ -161,54 +191,67 @@ static uint64_t *sort(uint64_t *values, uint64_t *spare, size_t count) {
   return values;
 }
 
-/* How many values stand behind `limit` equal ones; `*example` is one of them. False: no memory. */
-static bool count_beyond(const uint64_t *values, size_t count, uint64_t limit, uint64_t *beyond, uint64_t *example) {
+static bool equal(const uint64_t *a, const uint64_t *b, size_t words) {
+  return a[0] == b[0] && (words == 1 || a[1] == b[1]);
+}
+
+/* How many values of `words` words, 1 or 2, stand behind `limit` equal ones; `example` becomes one of them. False: no
+ * memory. */
+static bool count_beyond(const uint64_t *values, size_t count, size_t words, uint64_t limit, uint64_t *beyond,
+                         uint64_t example[2]) {
   *beyond = 0;
   if (count == 0) return true;
-  uint64_t *copies = count > SIZE_MAX / 16 ? NULL : malloc(count * 16);
+  uint64_t *copies = count > SIZE_MAX / (words * 16) ? NULL : malloc(count * words * 16);
   if (copies == NULL) return false;
-  memcpy(copies, values, count * 8);
-  const uint64_t *sorted = sort(copies, copies + count, count);
+  memcpy(copies, values, count * words * 8);
+  const uint64_t *sorted = sort(copies, copies + count * words, count, words);
   uint64_t run = 0;
   for (size_t i = 0; i < count; i++) {
-    run = i > 0 && sorted[i] == sorted[i - 1] ? run + 1 : 1;
-    if (run > limit && (*beyond)++ == 0) *example = sorted[i];
+    const uint64_t *here = sorted + i * words;
+    run = i > 0 && equal(here, here - words, words) ? run + 1 : 1;
+    if (run > limit && (*beyond)++ == 0) memcpy(example, here, words * 8);
   }
   free(copies);
   return true;
 }
 
 /* The first two tickets of `user`, who is known to hold them. */
-static void find_tickets(const struct rules_campaign *campaign, uint64_t user, uint64_t numbers[2]) {
+static void find_tickets(const struct rules_campaign *campaign, const uint64_t *user, uint64_t numbers[2]) {
+  size_t words = words_of(campaign->user_kind);
   int found = 0;
-  for (uint64_t i = 0; i < campaign->issued && found < 2; i++)
-    if (campaign->users[i] == user) numbers[found++] = i + 1;
+  for (size_t i = 0; i < campaign->users_count && found < 2; i++)
+    if (equal(campaign->users + i * words, user, words)) numbers[found++] = i + 1;
 }
 
 static void check_users(struct rules *rules, const struct rules_campaign *campaign) {
   uint64_t beyond;
-  uint64_t user = 0;
+  uint64_t user[2] = {0, 0};
   uint64_t numbers[2] = {0, 0};
-  if (!count_beyond(campaign->users, (size_t)campaign->issued, campaign->user_limit, &beyond, &user))
+  if (!count_beyond(campaign->users, campaign->users_count, words_of(campaign->user_kind), campaign->user_limit,
+                    &beyond, user))
     rules->no_memory = true;
   else if (beyond > 0) {
     find_tickets(campaign, user, numbers);
+    unsigned char bytes[16];
+    for (size_t i = 0; i < sizeof bytes; i++) bytes[i] = (unsigned char)(user[i / 8] >> i % 8 * 8);
+    char text[OUTPUT_UUID_MAX];
     broken(rules, NULL,
-           "campaign %" PRIu64 " gave user %" PRIu64 " more than %" PRIu64 " ticket: numbers %" PRIu64 " and %" PRIu64
+           "campaign %" PRIu64 " gave user %s more than %" PRIu64 " ticket: numbers %" PRIu64 " and %" PRIu64
            ", and %" PRIu64 " in all beyond the limit",
-           campaign->id, user, campaign->user_limit, numbers[0], numbers[1], beyond);
+           campaign->id, name_user(bytes, campaign->user_kind, text), campaign->user_limit, numbers[0], numbers[1],
+           beyond);
   }
 }
 
 static void check_ids(struct rules *rules) {
   uint64_t beyond = 0;
-  uint64_t id = 0;
+  uint64_t id[2] = {0, 0};
   uint64_t *ids = rules->count == 0 ? NULL : malloc(rules->count * sizeof *ids);
   for (size_t i = 0; i < rules->count && ids != NULL; i++) ids[i] = rules->campaigns[i].id;
-  if ((ids == NULL && rules->count > 0) || !count_beyond(ids, rules->count, 1, &beyond, &id))
+  if ((ids == NULL && rules->count > 0) || !count_beyond(ids, rules->count, 1, 1, &beyond, id))
     rules->no_memory = true;
   else if (beyond > 0)
-    broken(rules, NULL, "two campaigns have the id %" PRIu64, id);
+    broken(rules, NULL, "two campaigns have the id %" PRIu64, id[0]);
   free(ids);
 }
 

@@ -3,7 +3,8 @@
  * What the records of a log may say: the rules at the end of "Records" in docs/FORMAT.md, one check each.
  * A broken rule is counted and reading goes on, so that one look tells how bad it is.
  *
- * Memory: 8 bytes per ticket of a campaign with a user limit, twice that while duplicates are looked for.
+ * Memory: 8 bytes per ticket of a campaign with a user limit, 16 where users are UUIDs; twice that more while
+ * duplicates are looked for.
  */
 #ifndef TOOLS_VERIFY_RULES_H
 #define TOOLS_VERIFY_RULES_H
@@ -12,13 +13,14 @@
 
 #include <stddef.h>
 
-enum { RULES_MESSAGE_MAX = 256 };
+enum { RULES_MESSAGE_MAX = 320 };
 
 /* One campaign as the records tell of it. */
 struct rules_campaign {
   uint64_t id;
   uint64_t stock;
   uint64_t user_limit;
+  uint32_t user_kind;
   uint64_t opens_at_ns;
   uint64_t closes_at_ns;
   uint64_t issued;
@@ -26,7 +28,8 @@ struct rules_campaign {
   bool opened;
   bool closed;
   char *name;
-  uint64_t *users; /* in order of their tickets; only with a limit */
+  uint64_t *users;    /* in order of their tickets, of one word each, or of two; only with a limit */
+  size_t users_count; /* fewer than were issued only where a rule is broken */
   size_t users_capacity;
 };
 

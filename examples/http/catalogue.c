@@ -25,7 +25,7 @@ static void free_coupon(struct coupon *coupon) {
 static bool same(const struct coupon *a, const struct coupon *b) {
   return a->id == b->id && strcmp(a->name, b->name) == 0 && strcmp(a->description, b->description) == 0 &&
          a->discount_amount == b->discount_amount && a->quantity == b->quantity && a->starts_ns == b->starts_ns &&
-         a->ends_ns == b->ends_ns && a->per_user_limit == b->per_user_limit;
+         a->ends_ns == b->ends_ns && a->per_user_limit == b->per_user_limit && a->foreign_users == b->foreign_users;
 }
 
 static struct coupon_campaign_spec spec_of(const struct coupon *coupon) {
@@ -48,7 +48,8 @@ static struct coupon *from_engine(const struct coupon_campaign_info *info) {
                             .quantity = info->stock,
                             .starts_ns = info->opens_at_ns,
                             .ends_ns = info->closes_at_ns,
-                            .per_user_limit = info->user_limit};
+                            .per_user_limit = info->user_limit,
+                            .foreign_users = info->user_kind != COUPON_USER_U64};
   return coupon;
 }
 
@@ -131,7 +132,7 @@ static struct coupon *take_last(struct lines *lines, uint64_t id) {
 static bool describes(const struct coupon *coupon, const struct coupon_campaign_info *info) {
   return strcmp(coupon->name, info->name) == 0 && coupon->quantity == info->stock &&
          coupon->starts_ns == info->opens_at_ns && coupon->ends_ns == info->closes_at_ns &&
-         coupon->per_user_limit == info->user_limit;
+         coupon->per_user_limit == info->user_limit && info->user_kind == COUPON_USER_U64;
 }
 
 static bool join_campaigns(struct catalogue *catalogue, struct lines *lines) {

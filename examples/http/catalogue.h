@@ -22,6 +22,9 @@ struct coupon {
   uint64_t quantity;
   uint64_t starts_ns, ends_ns; /* 0: at once, never */
   uint64_t per_user_limit;
+  /* Of a campaign that another program made, whose users are not the numbers of our accounts: its id is taken, and
+   * nobody is offered it. */
+  bool foreign_users;
 };
 
 struct catalogue {

@@ -50,6 +50,7 @@ static coupon_status collect(struct request *request, struct text *data, struct 
   for (; count == capacity; from += count) {
     count = catalogue_list(&service->catalogue, from, coupons, capacity);
     for (size_t i = 0; i < count; i++) {
+      if (coupons[i]->foreign_users) continue; /* nobody with a token can hold one */
       struct found found = {.coupon = coupons[i], .ticket = COUPON_TICKET_INIT};
       coupon_status status =
           coupon_lookup(service->engine, coupons[i]->id, request->claims.user, &found.ticket, &found.count);

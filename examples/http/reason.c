@@ -63,6 +63,8 @@ enum reason reason_of_status(coupon_status status) {
       return REASON_OUTCOME_UNKNOWN;
     case COUPON_E_EXISTS:
       return REASON_COUPON_EXISTS;
+    case COUPON_E_USER_KIND: /* a campaign that is not offered here, see struct coupon */
+      return REASON_COUPON_UNKNOWN;
     case COUPON_E_BUSY:
       return REASON_BUSY;
     case COUPON_E_NOMEM:
