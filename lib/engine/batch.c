@@ -34,7 +34,6 @@ struct group {
   uint32_t count, parties;
   uint32_t put_off;  /* requests */
   uint32_t stumbled; /* of which while others of their campaign were claimed */
-  uint64_t words;    /* of the records of all who are claimed */
   struct party party[GROUP];
   /* Of each request. */
   uint8_t state[GROUP];
@@ -114,6 +113,7 @@ static void ask_for_claims(coupon_engine *engine, struct group *group, uint64_t 
     const struct coupon_request *request = &group->requests[i];
     struct coupon_ticket *ticket = ticket_of(group, i);
     ticket->size = group->element_size;
+    ticket->flags = COUPON_TICKET_FINAL; /* without a log all answers are; see finish() */
     if (i == 0 || request->campaign != request[-1].campaign) {
       struct cpn_campaign *campaign = cpn_directory_find(&engine->campaigns, request->campaign);
       party = campaign == NULL ? NULL : party_of(group, campaign, now);
@@ -144,44 +144,68 @@ static bool follows_one_put_off(const struct group *group, uint32_t i) {
   return false;
 }
 
+static void put_off(struct group *group, uint32_t i) {
+  group->state[i] = PUT_OFF;
+  group->put_off++;
+}
+
+/* Where the place is not just empty, or somebody has stumbled: whoever holds a ticket has the answer, and whoever can still
+ * be claimed is. */
+static void claim_with_care(coupon_engine *engine, struct group *group, uint32_t i) {
+  struct party *party = group->of[i];
+  struct cpn_claim_place *place = &group->place[i];
+  const struct cpn_user user = user_of(group, i);
+  enum cpn_claim_kind kind = CPN_CLAIM_EMPTY;
+  if (place->seen != 0) kind = cpn_holder_resolve(engine, party->campaign, &user, place, ticket_of(group, i));
+  CPN_POINT(CLAIM_READ);
+  if ((kind == CPN_CLAIM_HELD || kind == CPN_CLAIM_NUMBERED) && party->campaign->spec.user_limit != 0) {
+    answer(group, i, COUPON_ALREADY_ISSUED); /* LP(duplicate): the read of the claim */
+  } else if (!party->together) {
+    put_off(group, i);
+  } else if (kind == CPN_CLAIM_PENDING || place->word == NULL ||
+             (group->stumbled != 0 && follows_one_put_off(group, i)) ||
+             !cpn_claim_swap(place->word, place->seen, cpn_claim_pending(user.hash))) {
+    group->stumbled++;
+    put_off(group, i);
+  } else {
+    CPN_POINT(CLAIMED);
+    group->state[i] = CLAIMED;
+    party->claimed++;
+  }
+}
+
 /* Claims whom it can. */
 static void claim_all(coupon_engine *engine, struct group *group) {
   for (uint32_t i = 0; i < group->count; i++) {
     if (group->state[i] == ANSWERED) continue;
     struct party *party = group->of[i];
     struct cpn_claim_place *place = &group->place[i];
-    cpn_claim_look(&party->campaign->claims, group->hash[i], place);
-    enum cpn_claim_kind kind = CPN_CLAIM_EMPTY;
-    if (CPN_UNLIKELY(place->seen != 0)) {
-      const struct cpn_user user = user_of(group, i);
-      kind = cpn_holder_resolve(engine, party->campaign, &user, place, ticket_of(group, i));
+    const uint64_t hash = group->hash[i];
+    cpn_claim_look(&party->campaign->claims, hash, place);
+    /* Mostly the user is new, and nobody else is after the place. */
+    if (CPN_LIKELY(place->seen == 0 && party->together && place->word != NULL && group->stumbled == 0 &&
+                   cpn_claim_swap(place->word, 0, cpn_claim_pending(hash)))) {
+      CPN_POINT(CLAIMED);
+      group->state[i] = CLAIMED;
+      party->claimed++;
+    } else {
+      claim_with_care(engine, group, i);
     }
-    CPN_POINT(CLAIM_READ);
-    if ((kind == CPN_CLAIM_HELD || kind == CPN_CLAIM_NUMBERED) && party->campaign->spec.user_limit != 0) {
-      answer(group, i, COUPON_ALREADY_ISSUED); /* LP(duplicate): the read of the claim */
-      continue;
-    }
-    group->put_off++;
-    if (!party->together) continue;
-    if (CPN_UNLIKELY(kind == CPN_CLAIM_PENDING || place->word == NULL ||
-                     (group->stumbled != 0 && follows_one_put_off(group, i)) ||
-                     !cpn_claim_swap(place->word, place->seen, cpn_claim_pending(group->hash[i])))) {
-      group->stumbled++;
-      continue;
-    }
-    CPN_POINT(CLAIMED);
-    group->put_off--;
-    group->state[i] = CLAIMED;
-    group->words += cpn_issue_words(party->campaign->tickets.user_words);
-    party->claimed++;
   }
 }
 
 static void unclaim(struct group *group, uint32_t i) {
   const uint64_t before = group->place[i].seen;
   cpn_claim_write(group->place[i].word, before != 0 ? before : cpn_claim_free(group->hash[i]));
-  group->state[i] = PUT_OFF;
-  group->put_off++;
+  put_off(group, i);
+}
+
+/* Words of the records of all who are claimed; whether there are any. */
+static uint64_t words_of(const struct group *group) {
+  uint64_t words = 0;
+  for (uint32_t i = 0; i < group->parties; i++)
+    words += group->party[i].claimed * (uint64_t)cpn_issue_words(group->party[i].campaign->tickets.user_words);
+  return words;
 }
 
 /* --- taking -------------------------------------------------------------------------------------- */
@@ -252,12 +276,12 @@ static void unclaim_all(struct group *group) {
   }
 }
 
-static void issue_logged(coupon_engine *engine, struct group *group) {
+static void issue_logged(coupon_engine *engine, struct group *group, uint64_t words_of_all) {
   bool room = true;
   for (uint32_t i = 0; i < group->parties && room; i++)
     room = group->party[i].claimed == 0 || room_for(engine, &group->party[i]) != 0;
   uint64_t time_ns, first = CPN_LSN_NONE;
-  if (room) first = cpn_buffer_reserve(&engine->buffer, (uint32_t)group->words, &time_ns);
+  if (room) first = cpn_buffer_reserve(&engine->buffer, (uint32_t)words_of_all, &time_ns);
   if (first == CPN_LSN_NONE) { /* each finds out for itself, alone */
     unclaim_all(group);
     return;
@@ -284,35 +308,43 @@ static void issue_logged(coupon_engine *engine, struct group *group) {
 
 /* --- without a log ------------------------------------------------------------------------------- */
 
+/* Those of one campaign who follow each other in the group, from `i` on. Returns where they end. */
+static uint32_t give_out(struct group *group, struct party *party, uint32_t i) {
+  struct cpn_tickets *tickets = &party->campaign->tickets;
+  const uint32_t user_words = tickets->user_words;
+  struct cpn_ticket_spot spot = {.left = 0};
+  uint64_t number = party->number;
+  uint32_t taken = party->taken;
+  for (; i < group->count && group->of[i] == party; i++) {
+    if (group->state[i] != CLAIMED) continue;
+    if (CPN_UNLIKELY(taken == 0)) {
+      unclaim(group, i);
+      continue;
+    }
+    if (CPN_UNLIKELY(spot.left == 0)) spot = cpn_tickets_spot(tickets, number);
+    const struct cpn_user user = user_of(group, i);
+    cpn_tickets_put_at(spot, user_words, user.words, 1, party->time_ns);
+    cpn_claim_write(group->place[i].word, cpn_claim_numbered(user.hash, number));
+    struct coupon_ticket *ticket = ticket_of(group, i);
+    ticket->number = number++;
+    ticket->time_ns = party->time_ns;
+    answer(group, i, COUPON_ISSUED);
+    spot.user += user_words;
+    spot.row++;
+    spot.left--;
+    taken--;
+  }
+  party->number = number;
+  party->taken = taken;
+  return i;
+}
+
 static void issue_unlogged(coupon_engine *engine, struct group *group) {
   for (uint32_t i = 0; i < group->parties; i++) {
     if (group->party[i].claimed != 0) take_unlogged(engine, &group->party[i]);
   }
   CPN_POINT(TAKEN);
-  struct cpn_ticket_spot spot = {.left = 0};
-  struct party *last = NULL;
-  for (uint32_t i = 0; i < group->count; i++) {
-    struct party *party = group->of[i];
-    if (group->state[i] != CLAIMED) continue;
-    if (CPN_UNLIKELY(party->taken == 0)) {
-      unclaim(group, i);
-      continue;
-    }
-    party->taken--;
-    struct cpn_tickets *tickets = &party->campaign->tickets;
-    const struct cpn_user user = user_of(group, i);
-    struct coupon_ticket *ticket = ticket_of(group, i);
-    ticket->number = party->number++;
-    ticket->time_ns = party->time_ns;
-    if (spot.left == 0 || party != last) spot = cpn_tickets_spot(tickets, ticket->number);
-    cpn_tickets_put_at(spot, tickets->user_words, user.words, 1, party->time_ns);
-    cpn_claim_write(group->place[i].word, cpn_claim_numbered(user.hash, ticket->number));
-    answer(group, i, COUPON_ISSUED);
-    spot.user += tickets->user_words;
-    spot.row++;
-    spot.left--;
-    last = party;
-  }
+  for (uint32_t i = 0; i < group->count;) i = group->of[i] == NULL ? i + 1 : give_out(group, group->of[i], i);
 }
 
 /* --- the group ----------------------------------------------------------------------------------- */
@@ -326,6 +358,7 @@ static void issue_alone(coupon_engine *engine, struct group *group) {
   }
 }
 
+/* With a log: which of the answers are final already. */
 static void finish(coupon_engine *engine, struct group *group) {
   const uint64_t durable = cpn_commit_durable(&engine->commit);
   for (uint32_t i = 0; i < group->count; i++) {
@@ -340,16 +373,17 @@ static void finish(coupon_engine *engine, struct group *group) {
 static void issue_group(coupon_engine *engine, struct group *group) {
   const uint64_t now = cpn_clock_now(&engine->clock);
   group->parties = group->put_off = group->stumbled = 0;
-  group->words = 0;
   bool mixed = group->requests[0].campaign != group->requests[group->count - 1].campaign;
   if (mixed) ask_for_campaigns(engine, group);
   ask_for_claims(engine, group, now);
   if (mixed) ask_for_tickets(group);
   claim_all(engine, group);
-  if (group->words != 0 && engine->has_log) issue_logged(engine, group);
-  if (group->words != 0 && !engine->has_log) issue_unlogged(engine, group);
+  const uint64_t words = words_of(group);
+  if (words != 0 && engine->has_log) issue_logged(engine, group, words);
+  if (words != 0 && !engine->has_log) issue_unlogged(engine, group);
   if (group->put_off != 0) issue_alone(engine, group);
-  if (engine->has_log) cpn_wait_published(engine);
+  if (!engine->has_log) return;
+  cpn_wait_published(engine);
   finish(engine, group);
 }
 
