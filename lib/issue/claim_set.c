@@ -9,7 +9,7 @@ static uint64_t words_for(uint64_t users) { return users < 4096 ? users + users 
 #define FIRST_WORDS_MAX (UINT64_C(1) << 17)
 
 /* Up to here levels quadruple the set, from here on they double it. */
-#define QUADRUPLE_TO_WORDS (UINT64_C(1) << 22)
+#define QUADRUPLE_TO_WORDS (UINT64_C(1) << 19)
 
 _Static_assert(sizeof(_Atomic uint64_t) * CPN_CLAIM_LINE_WORDS == CPN_CACHE_LINE, "eight claims to a line");
 
@@ -119,21 +119,45 @@ uint64_t cpn_claim_set_bytes(const struct cpn_claim_set *set) {
 
 /* --- looking ------------------------------------------------------------------------------------- */
 
+/* The lines where looking begins in each level from k on: whoever comes here mostly has to pass all of them. */
+static void prefetch_levels(const struct cpn_claim_set *set, uint64_t hash, unsigned k) {
+  for (; k < CPN_CLAIM_LEVELS; k++) {
+    const struct cpn_claim_level *level = cpn_claim_level_at(set, k);
+    if (level == NULL) return;
+    __builtin_prefetch((const void *)&level->words[cpn_claim_home(hash, k, level->lines) * CPN_CLAIM_LINE_WORDS], 1);
+  }
+}
+
+/* The first word of the line, from `from` on, that is empty or bears the tag; CPN_CLAIM_LINE_WORDS: none. */
+static uint32_t line_look(const _Atomic uint64_t *line, uint64_t tag, uint32_t from, uint64_t *seen) {
+  for (; from < CPN_CLAIM_LINE_WORDS; from++) {
+#if CPN_WIDE_LOADS
+    unsigned candidates = cpn_claim_candidates(line, tag) >> from;
+    if (candidates == 0) break;
+    from += (uint32_t)__builtin_ctz(candidates);
+#endif
+    *seen = cpn_claim_read(&line[from]);
+    if (*seen == 0 || *seen >> CPN_CLAIM_TAG_SHIFT == tag) return from;
+  }
+  return CPN_CLAIM_LINE_WORDS;
+}
+
 void cpn_claim_walk(const struct cpn_claim_set *set, uint64_t hash, uint32_t at, struct cpn_claim_place *place) {
   const uint64_t tag = cpn_claim_tag(hash);
-  for (unsigned k = at / CPN_CLAIM_WINDOW; k < CPN_CLAIM_LEVELS; k++, at = k * CPN_CLAIM_WINDOW) {
-    struct cpn_claim_level *level = cpn_claim_level_at(set, k);
+  if (at == CPN_CLAIM_WINDOW) prefetch_levels(set, hash, 1);
+  for (;; at -= at % CPN_CLAIM_LINE_WORDS, at += CPN_CLAIM_LINE_WORDS) { /* a line at a time */
+    const unsigned k = at / CPN_CLAIM_WINDOW;
+    struct cpn_claim_level *level = k < CPN_CLAIM_LEVELS ? cpn_claim_level_at(set, k) : NULL;
     place->at = at;
     if (level == NULL) break;
     uint64_t home = cpn_claim_home(hash, k, k == 0 ? set->first_lines : level->lines);
-    for (; at / CPN_CLAIM_WINDOW == k; at++) {
-      uint32_t in_window = at % CPN_CLAIM_WINDOW;
-      uint64_t line = home ^ (in_window / CPN_CLAIM_LINE_WORDS);
-      place->word = &level->words[line * CPN_CLAIM_LINE_WORDS + in_window % CPN_CLAIM_LINE_WORDS];
-      place->seen = cpn_claim_read(place->word);
-      place->at = at;
-      if (place->seen == 0 || place->seen >> CPN_CLAIM_TAG_SHIFT == tag) return;
-    }
+    uint64_t line = home ^ (at % CPN_CLAIM_WINDOW / CPN_CLAIM_LINE_WORDS);
+    _Atomic uint64_t *words = &level->words[line * CPN_CLAIM_LINE_WORDS];
+    uint32_t in_line = line_look(words, tag, at % CPN_CLAIM_LINE_WORDS, &place->seen);
+    if (in_line == CPN_CLAIM_LINE_WORDS) continue;
+    place->word = &words[in_line];
+    place->at = at - at % CPN_CLAIM_LINE_WORDS + in_line;
+    return;
   }
   place->word = NULL;
   place->seen = 0;

@@ -150,7 +150,7 @@ static inline uint64_t cpn_claim_home(uint64_t hash, unsigned k, uint64_t lines)
  * Also acquire: what a HELD or NUMBERED claim leads to is there. */
 static inline uint64_t cpn_claim_read(const _Atomic uint64_t *word) { return atomic_load_explicit(word, memory_order_seq_cst); }
 
-/* From place `at` on, word by word. */
+/* The first such place from place `at` on. */
 void cpn_claim_walk(const struct cpn_claim_set *set, uint64_t hash, uint32_t at, struct cpn_claim_place *place);
 
 #if CPN_WIDE_LOADS
