@@ -24,7 +24,8 @@
  * - Structs that cross this interface begin with `size`, set by the caller to sizeof the struct it
  *   was compiled with (the ..._INIT macros do). Input structs of a later version are refused
  *   (COUPON_E_INVAL) if a field unknown here is not zero. Arrays are passed with the size of an element.
- * - Calls preserve errno, do not act on pthread_cancel(), install no handler, and print nothing.
+ * - Calls preserve errno, do not act on pthread_cancel(), install no handler, and print nothing. Cancellation of the
+ *   asynchronous type, which POSIX allows in next to no function, is held off by calls that may wait, not by the others.
  * - "Decides" below means: does not wait for the disk, nor for another caller, except for a
  *   concurrent request of the same user in the same campaign.
  * - A user is a number or 16 bytes (a UUID): a campaign says which at its creation. Calls whose name ends

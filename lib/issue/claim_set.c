@@ -39,11 +39,15 @@ void cpn_claim_set_fini(struct cpn_claim_set *set, struct cpn_memory *memory) {
 
 /* --- growing ------------------------------------------------------------------------------------- */
 
-/* Lines of the next level, `words` being there in all so far. The first level beyond what was wanted is small, for what
+/* From this level on the set doubles whatever was wanted, so that the levels reach any memory. */
+#define DOUBLING_FROM 12u
+
+/* Lines of level k, `words` being there in all so far. The first level beyond what was wanted is small, for what
  * overflowed; if that fills too (a crowd that met at the last unit left entries), a quarter more each time. */
-static uint64_t next_lines(const struct cpn_claim_set *set, uint64_t words, uint64_t last) {
+static uint64_t next_lines(const struct cpn_claim_set *set, unsigned k, uint64_t words, uint64_t last) {
   if (words == 0) return set->first_lines;
   uint64_t growth = words < QUADRUPLE_TO_WORDS ? words * 3 : words;
+  if (k >= DOUBLING_FROM) return lines_for(words);
   if (words < set->wanted) return lines_for(cpn_min_u64(set->wanted - words, growth));
   return lines_for(cpn_max_u64(words - last < set->wanted ? words / 32 : words / 4, 1));
 }
@@ -98,7 +102,7 @@ bool cpn_claim_add_level(struct cpn_claim_set *set, struct cpn_memory *memory, c
   unsigned k = levels(set, &words, &last);
   if (k > place->at / CPN_CLAIM_WINDOW) return true; /* another thread has */
   if (k == CPN_CLAIM_LEVELS) return false;           /* more than memory could hold */
-  return level_add(set, memory, k, next_lines(set, words, last), false);
+  return level_add(set, memory, k, next_lines(set, k, words, last), false);
 }
 
 bool cpn_claim_set_grow_for(struct cpn_claim_set *set, struct cpn_memory *memory, uint64_t users) {
@@ -109,7 +113,7 @@ bool cpn_claim_set_grow_for(struct cpn_claim_set *set, struct cpn_memory *memory
      * that was wanted is for what overflows, and enough for that. */
     bool enough = words != 0 && (users <= words - last + last / 2 || words - last >= set->wanted);
     if (enough || k == CPN_CLAIM_LEVELS) return true;
-    if (!level_add(set, memory, k, next_lines(set, words, last), true)) return false;
+    if (!level_add(set, memory, k, next_lines(set, k, words, last), true)) return false;
   }
 }
 

@@ -94,7 +94,7 @@ static inline bool cpn_claim_has_print(uint64_t claim, uint64_t hash) {
 
 /* --- the set ------------------------------------------------------------------------------------- */
 
-/* Levels at least double; 28 reach any memory. */
+/* They reach any memory: from the twelfth on each doubles the set. */
 #define CPN_CLAIM_LEVELS 28
 
 struct cpn_claim_level {
