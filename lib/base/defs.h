@@ -21,6 +21,14 @@
 #endif
 #endif
 
+#if defined(__SANITIZE_ADDRESS__)
+#define CPN_ASAN 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define CPN_ASAN 1
+#endif
+#endif
+
 #define CPN_LIKELY(x) __builtin_expect(!!(x), 1)
 #define CPN_UNLIKELY(x) __builtin_expect(!!(x), 0)
 /* A function that every request passes, without arrays of its own: nothing on its stack can overflow, so it does without the

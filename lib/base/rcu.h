@@ -33,11 +33,20 @@ extern char cpn_rcu_edge;
  * read-side critical section would never leave it, and every grace period would wait for it. */
 void cpn_rcu_settle_in_process(void);
 
-static inline void cpn_rcu_read_lock(void) { _urcu_bp_read_lock(); }
+/* Under a sanitizer they are called: liburcu's readers lie at addresses that their type's alignment forbids. */
+#ifdef CPN_ASAN
+#define CPN_RCU_READ_LOCK urcu_bp_read_lock
+#define CPN_RCU_READ_UNLOCK urcu_bp_read_unlock
+#else
+#define CPN_RCU_READ_LOCK _urcu_bp_read_lock
+#define CPN_RCU_READ_UNLOCK _urcu_bp_read_unlock
+#endif
+
+static inline void cpn_rcu_read_lock(void) { CPN_RCU_READ_LOCK(); }
 
 static inline void cpn_rcu_read_unlock(void) {
   CPN_RCU_EDGE_RELEASE();
-  _urcu_bp_read_unlock();
+  CPN_RCU_READ_UNLOCK();
 }
 
 static inline void cpn_rcu_synchronize(void) {

@@ -120,6 +120,17 @@ static coupon_status replay_change(struct cpn_campaign *campaign, const struct c
   return cpn_stock_change(&campaign->stock, word, CPN_STOCK_CLOSED) ? COUPON_OK : broken(fault, "cannot close");
 }
 
+/* What was issued under a limit has to fit again. Live, the keeper has packed whenever it could; here it is done when
+ * memory runs out. True: there is more now. */
+static bool make_the_most_of_memory(coupon_engine *engine) {
+  uint64_t before = cpn_memory_used(&engine->memory);
+  for (uint64_t i = 0; i < cpn_directory_count(&engine->campaigns); i++) {
+    cpn_tickets_pack(&cpn_directory_at(&engine->campaigns, i)->tickets, &engine->memory, &engine->pool);
+    cpn_row_pool_free(&engine->pool, &engine->memory); /* nobody reads yet */
+  }
+  return cpn_memory_used(&engine->memory) < before;
+}
+
 /* Where the user's claim goes, EMPTY but for a user without a limit, who may have one. */
 static coupon_status find_place(coupon_engine *engine, struct cpn_campaign *campaign, const struct cpn_user *user,
                                 struct cpn_claim_place *place, struct cpn_fault *fault) {
@@ -129,8 +140,14 @@ static coupon_status find_place(coupon_engine *engine, struct cpn_campaign *camp
     if (kind != CPN_CLAIM_EMPTY && campaign->spec.user_limit != 0)
       return broken(fault, "a user has more tickets than the limit");
     if (place->word != NULL) return COUPON_OK;
-    if (!cpn_claim_add_level(&campaign->claims, &engine->memory, place)) return no_memory(fault);
+    if (!cpn_claim_add_level(&campaign->claims, &engine->memory, place) &&
+        !(make_the_most_of_memory(engine) && cpn_claim_add_level(&campaign->claims, &engine->memory, place)))
+      return no_memory(fault);
   }
+}
+
+static bool make_room(coupon_engine *engine, struct cpn_tickets *tickets, uint64_t number) {
+  return number <= cpn_tickets_room(tickets) || cpn_tickets_make_room(tickets, &engine->memory, &engine->pool, number);
 }
 
 static coupon_status replay_issue(coupon_engine *engine, struct cpn_campaign *campaign, const struct cpn_record *record,
@@ -151,7 +168,7 @@ static coupon_status replay_issue(coupon_engine *engine, struct cpn_campaign *ca
   coupon_status status = find_place(engine, campaign, &user, &place, fault);
   if (status != COUPON_OK) return status;
   if (number % CPN_KEEPER_EVERY == 0) cpn_tickets_pack(tickets, &engine->memory, &engine->pool);
-  if (number > cpn_tickets_room(tickets) && !cpn_tickets_make_room(tickets, &engine->memory, &engine->pool, number))
+  if (!make_room(engine, tickets, number) && !(make_the_most_of_memory(engine) && make_room(engine, tickets, number)))
     return no_memory(fault);
   if (!cpn_stock_take(&campaign->stock, word, 0)) return broken(fault, "cannot take");
   (void)cpn_tickets_append(tickets, cursor_of(engine, campaign), user.words, record->lsn, record->time_ns);

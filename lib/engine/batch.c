@@ -94,16 +94,22 @@ static void ask_for_tickets(const struct group *group) {
   }
 }
 
-static struct party *party_of(struct group *group, struct cpn_campaign *campaign, uint64_t now) {
+/* Whether requests of a campaign can go on side by side: it is open, has units and a limit, and for those for whose tickets
+ * there is no memory not even an entry is made. */
+static bool can_go_together(coupon_engine *engine, struct cpn_campaign *campaign, uint64_t word, uint64_t now) {
+  return !cpn_word_refuses(word) && !cpn_word_marked(word) && !cpn_window_is_due(campaign, word, now) &&
+         campaign->spec.user_limit != 0 &&
+         cpn_engine_room(engine, campaign, campaign->spec.stock - cpn_word_remaining(word) + 1);
+}
+
+static struct party *party_of(coupon_engine *engine, struct group *group, struct cpn_campaign *campaign, uint64_t now) {
   for (uint32_t i = 0; i < group->parties; i++) {
     if (group->party[i].campaign == campaign) return &group->party[i];
   }
   struct party *party = &group->party[group->parties++];
   uint64_t word = cpn_stock_read(&campaign->stock);
-  *party = (struct party){.campaign = campaign,
-                          .word = word,
-                          .together = !cpn_word_refuses(word) && !cpn_word_marked(word) &&
-                                      !cpn_window_is_due(campaign, word, now) && campaign->spec.user_limit != 0};
+  *party = (struct party){
+      .campaign = campaign, .word = word, .together = can_go_together(engine, campaign, word, now)};
   return party;
 }
 
@@ -116,7 +122,7 @@ static void ask_for_claims(coupon_engine *engine, struct group *group, uint64_t 
     ticket->flags = COUPON_TICKET_FINAL; /* without a log all answers are; see finish() */
     if (i == 0 || request->campaign != request[-1].campaign) {
       struct cpn_campaign *campaign = cpn_directory_find(&engine->campaigns, request->campaign);
-      party = campaign == NULL ? NULL : party_of(group, campaign, now);
+      party = campaign == NULL ? NULL : party_of(engine, group, campaign, now);
     }
     group->of[i] = party;
     if (CPN_UNLIKELY(party == NULL)) {
@@ -162,6 +168,9 @@ static void claim_with_care(coupon_engine *engine, struct group *group, uint32_t
     answer(group, i, COUPON_ALREADY_ISSUED); /* LP(duplicate): the read of the claim */
   } else if (!party->together) {
     put_off(group, i);
+  } else if (place->word == NULL && cpn_claim_add_level(&party->campaign->claims, &engine->memory, place)) {
+    cpn_claim_look(&party->campaign->claims, user.hash, place);
+    claim_with_care(engine, group, i); /* at most once for each level there can be */
   } else if (kind == CPN_CLAIM_PENDING || place->word == NULL ||
              (group->stumbled != 0 && follows_one_put_off(group, i)) ||
              !cpn_claim_swap(place->word, place->seen, cpn_claim_pending(user.hash))) {

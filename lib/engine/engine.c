@@ -211,6 +211,9 @@ CPN_INLINE coupon_status decide_once(coupon_engine *engine, struct cpn_campaign 
     cpn_stock_mark(&campaign->stock, word, &engine->buffer.tail);
     return AGAIN;
   }
+  /* Not even an entry for somebody for whose ticket there is no memory. */
+  if (CPN_UNLIKELY(!cpn_engine_room(engine, campaign, campaign->spec.stock - cpn_word_remaining(word) + 1)))
+    return COUPON_E_NOMEM;
   return take(engine, campaign, user, &place, ticket);
 }
 

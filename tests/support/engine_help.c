@@ -255,6 +255,22 @@ struct coupon_campaign_spec help_spec(uint64_t id, uint64_t stock) {
   return spec;
 }
 
+struct coupon_campaign_spec help_spec_uuid(uint64_t id, uint64_t stock) {
+  struct coupon_campaign_spec spec = help_spec(id, stock);
+  spec.user_kind = COUPON_USER_UUID;
+  return spec;
+}
+
+struct help_uuid help_uuid(uint64_t number) {
+  struct help_uuid uuid;
+  uint64_t state = number;
+  for (size_t i = 0; i < COUPON_UUID_SIZE; i += 8) {
+    uint64_t word = i == 0 ? number : help_random(&state);
+    memcpy(uuid.bytes + i, &word, 8);
+  }
+  return uuid;
+}
+
 void help_create(coupon_engine *engine, uint64_t id, uint64_t stock) {
   struct coupon_campaign_spec spec = help_spec(id, stock);
   HELP_CHECK(coupon_create(engine, &spec, COUPON_FOREVER) == COUPON_OK);
@@ -289,25 +305,31 @@ bool help_same_ticket(const struct coupon_ticket *a, const struct coupon_ticket 
 
 /* --- audit --------------------------------------------------------------------------------------- */
 
-static int compare_u64(const void *a, const void *b) {
-  uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-  return x < y ? -1 : x > y;
-}
+/* Whoever it is, of either kind. */
+struct person {
+  uint64_t user;
+  struct help_uuid uuid;
+};
 
-static bool has_twins(uint64_t *users, uint64_t count) {
-  qsort(users, count, sizeof *users, compare_u64);
+static int compare_persons(const void *a, const void *b) { return memcmp(a, b, sizeof(struct person)); }
+
+static bool has_twins(struct person *persons, uint64_t count) {
+  qsort(persons, count, sizeof *persons, compare_persons);
   for (uint64_t i = 1; i < count; i++) {
-    if (users[i] == users[i - 1]) return true;
+    if (compare_persons(&persons[i], &persons[i - 1]) == 0) return true;
   }
   return false;
 }
 
-static const char *audit_tickets(const struct coupon_ticket *tickets, size_t count, uint64_t *users) {
+static const char *audit_tickets(const struct coupon_ticket *tickets, size_t count, bool logged,
+                                 struct person *persons) {
   for (size_t i = 0; i < count; i++) {
     if (tickets[i].number != i + 1) return "numbers are not 1, 2, 3 …";
-    if (i > 0 && tickets[i].lsn <= tickets[i - 1].lsn) return "LSNs do not rise along the numbers";
+    if (!logged && tickets[i].lsn != 0) return "there is no log, but a ticket has a position in it";
+    if (logged && i > 0 && tickets[i].lsn <= tickets[i - 1].lsn) return "LSNs do not rise along the numbers";
     if (i > 0 && tickets[i].time_ns < tickets[i - 1].time_ns) return "times fall along the numbers";
-    users[i] = tickets[i].user;
+    persons[i].user = tickets[i].user;
+    memcpy(persons[i].uuid.bytes, tickets[i].uuid, COUPON_UUID_SIZE);
   }
   return NULL;
 }
@@ -318,14 +340,16 @@ const char *help_audit(coupon_engine *engine, uint64_t campaign, uint64_t *count
   if (info.issued + info.remaining != info.stock) return "issued + remaining is not the stock";
   const size_t room = (size_t)info.issued + 1;
   struct coupon_ticket *tickets = calloc(room, sizeof *tickets);
-  uint64_t *users = calloc(room, sizeof *users);
-  HELP_CHECK(tickets != NULL && users != NULL);
+  struct person *persons = calloc(room, sizeof *persons);
+  HELP_CHECK(tickets != NULL && persons != NULL);
   size_t got = 0;
   HELP_CHECK(coupon_tickets(engine, campaign, 1, tickets, sizeof *tickets, room, &got) == COUPON_OK);
   *count = got;
-  const char *wrong = got > info.issued ? "more tickets than units issued" : audit_tickets(tickets, got, users);
-  if (wrong == NULL && info.user_limit == 1 && has_twins(users, got)) wrong = "a user has two tickets";
-  free(users);
+  const bool logged = help_stats(engine).durability != COUPON_NONE;
+  const char *wrong =
+      got > info.issued ? "more tickets than units issued" : audit_tickets(tickets, got, logged, persons);
+  if (wrong == NULL && info.user_limit == 1 && has_twins(persons, got)) wrong = "a user has two tickets";
+  free(persons);
   free(tickets);
   return wrong;
 }
@@ -337,9 +361,13 @@ static coupon_status call_stats(coupon_engine *engine) {
   return coupon_read_stats(engine, &stats);
 }
 
+/* The campaign of the calls for users of 16 bytes. */
+#define UUID_CAMPAIGN UINT64_C(0x75756964)
+
 static coupon_status call_create(coupon_engine *engine) {
-  struct coupon_campaign_spec spec = help_spec(1, 1000000);
-  return coupon_create(engine, &spec, COUPON_FOREVER);
+  struct coupon_campaign_spec spec = help_spec(1, 1000000), second = help_spec_uuid(UUID_CAMPAIGN, 1000000);
+  coupon_status status = coupon_create(engine, &spec, COUPON_FOREVER);
+  return status == COUPON_OK ? coupon_create(engine, &second, COUPON_FOREVER) : status;
 }
 
 static coupon_status call_info(coupon_engine *engine) {
@@ -355,9 +383,26 @@ static coupon_status call_list(coupon_engine *engine) {
 
 static coupon_status call_try_issue(coupon_engine *engine) { return help_try(engine, 1, 1); }
 
+static coupon_status call_try_issue_uuid(coupon_engine *engine) {
+  struct coupon_ticket ticket = COUPON_TICKET_INIT;
+  return coupon_try_issue_uuid(engine, UUID_CAMPAIGN, help_uuid(1).bytes, &ticket);
+}
+
+static coupon_status call_try_issue_batch(coupon_engine *engine) {
+  struct coupon_request requests[3] = {{.campaign = 1, .user = 1}, {.campaign = UUID_CAMPAIGN}, {.campaign = 404}};
+  struct coupon_ticket tickets[3];
+  memcpy(requests[1].uuid, help_uuid(1).bytes, COUPON_UUID_SIZE);
+  return coupon_try_issue_batch(engine, requests, 3, tickets, sizeof tickets[0]);
+}
+
 static coupon_status call_issue(coupon_engine *engine) {
   struct coupon_ticket ticket = COUPON_TICKET_INIT;
   return coupon_issue(engine, 1, 1, COUPON_FOREVER, &ticket);
+}
+
+static coupon_status call_issue_uuid(coupon_engine *engine) {
+  struct coupon_ticket ticket = COUPON_TICKET_INIT;
+  return coupon_issue_uuid(engine, UUID_CAMPAIGN, help_uuid(1).bytes, COUPON_FOREVER, &ticket);
 }
 
 static coupon_status call_wait(coupon_engine *engine) {
@@ -384,6 +429,12 @@ static coupon_status call_lookup(coupon_engine *engine) {
   return coupon_lookup(engine, 1, 1, &ticket, &count);
 }
 
+static coupon_status call_lookup_uuid(coupon_engine *engine) {
+  struct coupon_ticket ticket = COUPON_TICKET_INIT;
+  uint64_t count;
+  return coupon_lookup_uuid(engine, UUID_CAMPAIGN, help_uuid(1).bytes, &ticket, &count);
+}
+
 static coupon_status call_tickets(coupon_engine *engine) {
   struct coupon_ticket tickets[2];
   size_t count;
@@ -391,17 +442,30 @@ static coupon_status call_tickets(coupon_engine *engine) {
 }
 
 const struct help_call help_calls[] = {
-    {"coupon_read_stats", call_stats}, {"coupon_create", call_create},           {"coupon_info", call_info},
-    {"coupon_list", call_list},        {"coupon_try_issue", call_try_issue},     {"coupon_issue", call_issue},
-    {"coupon_wait", call_wait},        {"coupon_durable_lsn", call_durable_lsn}, {"coupon_flush", call_flush},
-    {"coupon_eventfd", call_eventfd},  {"coupon_lookup", call_lookup},           {"coupon_tickets", call_tickets},
-    {"coupon_close", coupon_close},    {"coupon_destroy", coupon_destroy},
+    {"coupon_read_stats", call_stats},
+    {"coupon_create", call_create},
+    {"coupon_info", call_info},
+    {"coupon_list", call_list},
+    {"coupon_try_issue", call_try_issue},
+    {"coupon_try_issue_uuid", call_try_issue_uuid},
+    {"coupon_try_issue_batch", call_try_issue_batch},
+    {"coupon_issue", call_issue},
+    {"coupon_issue_uuid", call_issue_uuid},
+    {"coupon_wait", call_wait},
+    {"coupon_durable_lsn", call_durable_lsn},
+    {"coupon_flush", call_flush},
+    {"coupon_eventfd", call_eventfd},
+    {"coupon_lookup", call_lookup},
+    {"coupon_lookup_uuid", call_lookup_uuid},
+    {"coupon_tickets", call_tickets},
+    {"coupon_close", coupon_close},
+    {"coupon_destroy", coupon_destroy},
 };
 _Static_assert(sizeof help_calls / sizeof help_calls[0] == HELP_CALLS, "as the header says");
 
 const struct help_call help_waiting_calls[] = {
-    {"coupon_create", call_create}, {"coupon_issue", call_issue},       {"coupon_wait", call_wait},
-    {"coupon_close", coupon_close}, {"coupon_destroy", coupon_destroy},
+    {"coupon_create", call_create}, {"coupon_issue", call_issue},   {"coupon_issue_uuid", call_issue_uuid},
+    {"coupon_wait", call_wait},     {"coupon_close", coupon_close}, {"coupon_destroy", coupon_destroy},
 };
 _Static_assert(sizeof help_waiting_calls / sizeof help_waiting_calls[0] == HELP_WAITING_CALLS, "as the header says");
 
@@ -423,13 +487,23 @@ static const char *find_lenient_null(coupon_engine *engine) {
   BAD(coupon_info(engine, 1, NULL));
   BAD(coupon_list(engine, 0, NULL, sizeof info, 1, &count));
   BAD(coupon_list(engine, 0, &info, sizeof info, 1, NULL));
+  const struct coupon_request request = {.campaign = 1, .user = 1};
+  const struct help_uuid uuid = help_uuid(1);
   BAD(coupon_try_issue(engine, 1, 1, NULL));
+  BAD(coupon_try_issue_uuid(engine, 1, uuid.bytes, NULL));
+  BAD(coupon_try_issue_uuid(engine, 1, NULL, &ticket));
+  BAD(coupon_try_issue_batch(engine, NULL, 1, &ticket, sizeof ticket));
+  BAD(coupon_try_issue_batch(engine, &request, 1, NULL, sizeof ticket));
+  BAD(coupon_issue_uuid(engine, 1, uuid.bytes, COUPON_FOREVER, NULL));
+  BAD(coupon_issue_uuid(engine, 1, NULL, COUPON_FOREVER, &ticket));
   BAD(coupon_issue(engine, 1, 1, COUPON_FOREVER, NULL));
   BAD(coupon_wait(engine, NULL, COUPON_FOREVER));
   BAD(coupon_durable_lsn(engine, NULL));
   BAD(coupon_flush(NULL));
   BAD(coupon_eventfd(engine, NULL));
   BAD(coupon_lookup(engine, 1, 1, NULL, NULL));
+  BAD(coupon_lookup_uuid(engine, 1, uuid.bytes, NULL, NULL));
+  BAD(coupon_lookup_uuid(engine, 1, NULL, &ticket, NULL));
   BAD(coupon_tickets(engine, 1, 1, NULL, sizeof ticket, 1, &count));
   BAD(coupon_tickets(engine, 1, 1, &ticket, sizeof ticket, 1, NULL));
   return lenient;
@@ -442,6 +516,7 @@ static const char *find_lenient_size(coupon_engine *engine, size_t less, size_t 
   struct coupon_campaign_spec spec = help_spec(1, 1000000);
   struct coupon_campaign_info info = COUPON_CAMPAIGN_INFO_INIT;
   struct coupon_ticket ticket = COUPON_TICKET_INIT;
+  const struct coupon_request request = {.campaign = 1, .user = 1};
   size_t count;
   stats.size = less != 0 ? sizeof stats - less : size;
   spec.size = less != 0 ? sizeof spec - less : size;
@@ -452,9 +527,14 @@ static const char *find_lenient_size(coupon_engine *engine, size_t less, size_t 
   BAD(coupon_info(engine, 1, &info));
   BAD(coupon_list(engine, 0, &info, info.size, 1, &count));
   BAD(coupon_try_issue(engine, 1, 1, &ticket));
+  BAD(coupon_try_issue_uuid(engine, 1, help_uuid(1).bytes, &ticket));
+  BAD(coupon_try_issue_batch(engine, &request, 1, &ticket, ticket.size));
+  BAD(coupon_try_issue_batch(engine, NULL, 0, NULL, ticket.size));
   BAD(coupon_issue(engine, 1, 1, COUPON_FOREVER, &ticket));
+  BAD(coupon_issue_uuid(engine, 1, help_uuid(1).bytes, COUPON_FOREVER, &ticket));
   BAD(coupon_wait(engine, &ticket, COUPON_FOREVER));
   BAD(coupon_lookup(engine, 1, 1, &ticket, NULL));
+  BAD(coupon_lookup_uuid(engine, 1, help_uuid(1).bytes, &ticket, NULL));
   BAD(coupon_tickets(engine, 1, 1, &ticket, ticket.size, 1, &count));
   return lenient;
 }

@@ -79,6 +79,12 @@ coupon_engine *help_open_env(const struct cpn_env *env, const char *path, const 
 void help_close(coupon_engine *engine);
 
 struct coupon_campaign_spec help_spec(uint64_t id, uint64_t stock);
+/* The same for users of 16 bytes; and the bytes of such a user, all different for different numbers, and few of them zero. */
+struct coupon_campaign_spec help_spec_uuid(uint64_t id, uint64_t stock);
+struct help_uuid {
+  unsigned char bytes[COUPON_UUID_SIZE];
+};
+struct help_uuid help_uuid(uint64_t number);
 /* Creates, and waits until that is final. */
 void help_create(coupon_engine *engine, uint64_t id, uint64_t stock);
 /* One request; the first form does not wait, and so may be told COUPON_E_BUSY where several threads ask. */
@@ -86,8 +92,9 @@ coupon_status help_try(coupon_engine *engine, uint64_t campaign, uint64_t user);
 coupon_status help_ask(coupon_engine *engine, uint64_t campaign, uint64_t user);
 struct coupon_campaign_info help_info(coupon_engine *engine, uint64_t campaign);
 struct coupon_stats help_stats(coupon_engine *engine);
-/* How many tickets the campaign has; checks that their numbers are 1, 2, 3 …, that LSNs rise, that times do not fall, that
- * issued + remaining = stock, and that no user has two unless there is no limit. NULL, or what is wrong. */
+/* How many tickets the campaign has; checks that their numbers are 1, 2, 3 …, that LSNs rise (or, with COUPON_NONE, are all
+ * 0), that times do not fall, that issued + remaining = stock, and that no user has two unless there is no limit. NULL,
+ * or what is wrong. */
 const char *help_audit(coupon_engine *engine, uint64_t campaign, uint64_t *count);
 bool help_same_ticket(const struct coupon_ticket *a, const struct coupon_ticket *b);
 
@@ -98,12 +105,13 @@ struct help_call {
   coupon_status (*call)(coupon_engine *engine);
 };
 /* Every function that is given an engine, with arguments that are good, and with coupon_close() and coupon_destroy() at
- * the end. Those that wait, wait for ever. Campaign 1 and user 1 are asked for. */
+ * the end. Those that wait, wait for ever. Campaign 1 and user 1 are asked for, and by the functions for users of 16 bytes
+ * a campaign of theirs, which the call of coupon_create() makes beside campaign 1. */
 extern const struct help_call help_calls[];
-enum { HELP_CALLS = 14, HELP_CALLS_BUT_LAST_TWO = HELP_CALLS - 2 };
+enum { HELP_CALLS = 18, HELP_CALLS_BUT_LAST_TWO = HELP_CALLS - 2 };
 /* Those of them that may wait. */
 extern const struct help_call help_waiting_calls[];
-enum { HELP_WAITING_CALLS = 5 };
+enum { HELP_WAITING_CALLS = 6 };
 
 /* Makes every call with every bad argument (NULL, a struct of a size that cannot be). Returns the name of the first that was
  * not answered COUPON_E_INVAL; or NULL. */

@@ -3,11 +3,12 @@
  * Shows that the public functions keep what include/coupon/coupon.h says of their arguments, answers and pages.
  * How: an engine in memory, where every answer is final at once, and every function called with what is just right, just
  * wrong, and out of all proportion. What depends on the clock is in test_windows.c, on the disk in
- * test_durability.c, on memory in test_memory.c, and on the process around it in test_guest.c.
+ * test_finality.c and its neighbours, on memory in test_memory.c, and on the process around it in test_guest.c.
  *
  * Which sentence of the header is shown where is told at the end of this file.
  */
 #include <criterion/criterion.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -39,7 +40,6 @@ TestSuite(no_limit, .init = begin, .fini = end, .timeout = HANGS_AFTER_S);
 TestSuite(tickets, .init = begin, .fini = end, .timeout = HANGS_AFTER_S);
 TestSuite(lookup, .init = begin, .fini = end, .timeout = HANGS_AFTER_S);
 TestSuite(stats, .init = begin, .fini = end, .timeout = HANGS_AFTER_S);
-TestSuite(log_full, .init = begin, .fini = end, .timeout = HANGS_AFTER_S);
 
 static struct coupon_ticket issue_to(uint64_t campaign, uint64_t user, coupon_status expected) {
   struct coupon_ticket ticket = COUPON_TICKET_INIT;
@@ -86,6 +86,7 @@ static const struct constant constants[] = {
     CONSTANT(COUPON_E_ACCESS, -16),
     CONSTANT(COUPON_E_THREAD, -17),
     CONSTANT(COUPON_E_LOG_FULL, -18),
+    CONSTANT(COUPON_E_USER_KIND, -19),
 };
 #define CONSTANTS (sizeof constants / sizeof constants[0])
 
@@ -552,6 +553,7 @@ Test(create, the_same_id_with_any_other_description_is_taken) {
   EXPECT_EXISTS(name, "sprinG");
   EXPECT_EXISTS(name, "spring ");
   EXPECT_EXISTS(name, "sprin");
+  EXPECT_EXISTS(user_kind, COUPON_USER_UUID);
   struct coupon_campaign_info after = help_info(engine, 1);
   cr_expect_eq(memcmp(&before, &after, sizeof before), 0);
   cr_expect_eq(create_now(&spec), COUPON_OK);
@@ -654,16 +656,45 @@ Test(create, a_window_ends_after_it_begins) {
   cr_expect_eq(create_now(&spec), COUPON_OK); /* opens at once, and has ended in 1970 */
 }
 
-Test(create, a_creation_rests_on_a_position_of_its_own) {
-  uint64_t last = 0;
+/* With a log it rests on a position of its own: see test_finality.c. */
+Test(create, in_memory_a_creation_rests_on_nothing) {
   for (uint64_t id = 10; id < 20; id++) {
     help_create(engine, id, 1);
-    uint64_t lsn = help_info(engine, id).created_lsn, durable = 0;
-    cr_expect_gt(lsn, last);
+    uint64_t durable = 77;
+    cr_expect_eq(help_info(engine, id).created_lsn, 0);
     cr_expect_eq(coupon_durable_lsn(engine, &durable), COUPON_OK);
-    cr_expect_leq(lsn, durable);
-    last = lsn;
+    cr_expect_eq(durable, 0);
   }
+}
+
+Test(create, a_kind_of_users_is_one_of_two_and_what_is_reserved_is_zero) {
+  struct coupon_campaign_spec spec = help_spec(1, 1);
+  const int32_t others[] = {2, -1, INT32_MIN, INT32_MAX};
+  for (int i = 0; i < 4; i++) {
+    spec.user_kind = others[i];
+    cr_expect_eq(create_now(&spec), COUPON_E_INVAL, "%d", others[i]);
+  }
+  spec.user_kind = COUPON_USER_UUID;
+  spec.reserved = 1;
+  cr_expect_eq(create_now(&spec), COUPON_E_INVAL);
+  spec.reserved = 0;
+  cr_expect_eq(create_now(&spec), COUPON_OK);
+  cr_expect_eq(help_info(engine, 1).user_kind, COUPON_USER_UUID);
+  cr_expect_eq(help_info(engine, 1).reserved, 0);
+}
+
+Test(create, what_was_prepared_is_no_part_of_the_description) {
+  struct coupon_campaign_spec spec = help_spec(1, 1000);
+  for (uint64_t prepare = 0; prepare <= 2000; prepare += 500) { /* more than the stock counts as the stock */
+    spec.prepare = prepare;
+    cr_expect_eq(create_now(&spec), COUPON_OK);
+  }
+  spec.prepare = UINT64_MAX;
+  cr_expect_eq(create_now(&spec), COUPON_OK);
+  spec.id = 2;
+  cr_expect_eq(create_now(&spec), COUPON_OK);
+  for (uint64_t user = 0; user < 1000; user++) (void)issue_to(2, user, COUPON_ISSUED);
+  (void)issue_to(2, 1000, COUPON_SOLD_OUT);
 }
 
 #define CREATORS 4
@@ -793,7 +824,7 @@ Test(issue, first_request_of_a_user_gets_the_next_ticket) {
     cr_expect_eq(ticket.campaign, 1);
     cr_expect_eq(ticket.user, 100 + i);
     cr_expect_eq(ticket.number, i);
-    cr_expect_gt(ticket.lsn, 0);
+    cr_expect_eq(ticket.lsn, 0, "in memory it rests on nothing");
     cr_expect_gt(ticket.time_ns, 0);
     cr_expect_eq(ticket.flags, COUPON_TICKET_FINAL);
     cr_expect_eq(ticket.answer, COUPON_ISSUED);
@@ -1138,24 +1169,51 @@ Test(stats, count_what_was_done) {
   cr_expect_eq(stats.read_only, 0);
   cr_expect_eq(stats.campaigns, 2);
   cr_expect_eq(stats.tickets, 6);
-  cr_expect_eq(stats.durable_lsn, stats.reserved_lsn, "in memory everything is final at once");
-  cr_expect_gt(stats.commits, 0);
-  cr_expect_eq(stats.syncs + stats.bytes_written + stats.segments, 0, "in memory there is no log");
+  cr_expect_eq(stats.durable_lsn + stats.reserved_lsn, 0, "in memory there are no positions");
+  cr_expect_eq(stats.commits + stats.syncs + stats.bytes_written + stats.segments, 0, "nor a log to commit to");
   cr_expect_gt(stats.memory_bytes, 0);
   cr_expect_gt(stats.time_ns, 0);
 }
 
 /* --- the end of the log -------------------------------------------------------------------------- */
 
+static char temp[HELP_PATH_MAX], data[HELP_PATH_MAX];
+static struct help_disk disk;
+static struct cpn_env env;
+
+/* With a log, and without threads: what is decided stays where it is. */
+static void begin_logged(void) {
+  struct coupon_options options = help_options(COUPON_SYNC);
+  struct coupon_campaign_spec spec = help_spec(1, 1000000);
+  help_temp_make(temp);
+  help_disk_init(&disk);
+  env = help_disk_env(&disk, false);
+  engine = help_open_env(&env, help_join(data, temp, "data"), &options);
+  cr_assert_eq(coupon_create(engine, &spec, COUPON_POLL), COUPON_NOT_FINAL);
+  cr_assert_gt(cpn_wait_step(engine), 0);
+}
+
+static void end_logged(void) {
+  /* What was decided at the end of all positions must not be written at the beginning of a file. */
+  disk.error = EIO;
+  disk.fail_op = HELP_WRITE;
+  disk.fail_at = atomic_load(&disk.calls[HELP_WRITE]) + 1;
+  cr_assert_eq(coupon_close(engine), COUPON_E_FAILED);
+  end();
+  help_temp_remove(temp);
+}
+
+TestSuite(log_full, .init = begin_logged, .fini = end_logged, .timeout = HANGS_AFTER_S);
+
 /* As if the log had got nearly to its last position: 2^48 bytes cannot be written in a test. */
 static void wind_on_to(uint64_t lsn) {
   atomic_store(&engine->buffer.tail, lsn);
   atomic_store(&engine->buffer.drained, lsn);
   atomic_store(&engine->commit.durable, lsn);
+  engine->log.written_lsn = engine->log.synced_lsn = lsn;
 }
 
 Test(log_full, at_the_last_position_nothing_more_is_issued_or_created_and_nothing_is_held_back) {
-  help_create(engine, 1, 1000000);
   wind_on_to(COUPON_LSN_MAX - 1000);
   uint64_t issued = 0;
   while (help_try(engine, 1, issued) == COUPON_ISSUED) issued++;
@@ -1164,6 +1222,11 @@ Test(log_full, at_the_last_position_nothing_more_is_issued_or_created_and_nothin
   cr_expect_eq(coupon_issue(engine, 1, issued, COUPON_FOREVER, &ticket), COUPON_E_LOG_FULL);
   cr_expect_eq(coupon_try_issue(engine, 1, issued, &ticket), COUPON_E_LOG_FULL);
   cr_expect_eq(coupon_lookup(engine, 1, issued, &ticket, NULL), COUPON_NOT_FOUND);
+  const struct coupon_request requests[2] = {{.campaign = 1, .user = issued}, {.campaign = 1, .user = 0}};
+  struct coupon_ticket tickets[2];
+  cr_expect_eq(coupon_try_issue_batch(engine, requests, 2, tickets, sizeof tickets[0]), COUPON_OK);
+  cr_expect_eq(tickets[0].answer, COUPON_E_LOG_FULL);
+  cr_expect_eq(tickets[1].answer, COUPON_ALREADY_ISSUED);
   struct coupon_campaign_spec spec = help_spec(2, 1);
   cr_expect_eq(create_now(&spec), COUPON_E_LOG_FULL);
   struct coupon_campaign_info info = help_info(engine, 1);
@@ -1172,4 +1235,17 @@ Test(log_full, at_the_last_position_nothing_more_is_issued_or_created_and_nothin
   cr_expect_eq(help_stats(engine).campaigns, 1);
   cr_expect_leq(help_stats(engine).reserved_lsn, COUPON_LSN_MAX);
   (void)issue_to(1, 0, COUPON_ALREADY_ISSUED);
+}
+
+/* A claim and a refusal bear an LSN in 45 bits, in steps of 8: the last position itself would not fit. */
+Test(log_full, a_ticket_that_would_end_just_at_the_last_position_is_not_issued) {
+  wind_on_to(COUPON_LSN_MAX - UINT64_C(4) * 24);
+  uint64_t issued = 0;
+  while (help_try(engine, 1, issued) == COUPON_ISSUED) issued++;
+  cr_expect_eq(issued, 3);
+  for (uint64_t user = 0; user < issued; user++) {
+    struct coupon_ticket ticket = COUPON_TICKET_INIT;
+    cr_expect_eq(coupon_lookup(engine, 1, user, &ticket, NULL), COUPON_OK);
+    cr_expect_lt(ticket.lsn, COUPON_LSN_MAX);
+  }
 }

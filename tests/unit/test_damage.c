@@ -448,7 +448,14 @@ Test(version, newer_ones_are_refused_by_name) {
 
   copy = simdisk_copy(disk);
   frame = simdisk_bytes(copy, FIRST, &size) + 3 * CPN_BLOCK_SIZE;
-  frame[64] = 8; /* a record type */
+  frame[64] = 9; /* a record type */
+  reseal_frame(frame, identity);
+  assert_refused(copy, COUPON_E_VERSION, FIRST);
+  simdisk_destroy(copy);
+
+  copy = simdisk_copy(disk);
+  frame = simdisk_bytes(copy, FIRST, &size) + 2 * CPN_BLOCK_SIZE;
+  frame[64 + 60] = 2; /* a kind of users, in the record of the campaign */
   reseal_frame(frame, identity);
   assert_refused(copy, COUPON_E_VERSION, FIRST);
   simdisk_destroy(copy);
@@ -478,5 +485,12 @@ Test(rules, broken_under_a_right_checksum_are_refused) {
     assert_refused(copy, COUPON_E_CORRUPT, FIRST);
     simdisk_destroy(copy);
   }
+  /* The campaign's users become such of 16 bytes, its tickets stay. */
+  struct simdisk *copy = simdisk_copy(disk);
+  unsigned char *frame = simdisk_bytes(copy, FIRST, &size) + 2 * CPN_BLOCK_SIZE;
+  frame[64 + 60] = COUPON_USER_UUID;
+  reseal_frame(frame, identity);
+  assert_refused(copy, COUPON_E_CORRUPT, FIRST);
+  simdisk_destroy(copy);
   simdisk_destroy(disk);
 }

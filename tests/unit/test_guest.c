@@ -49,7 +49,7 @@ static void end(void) {
 
 TestSuite(error_number, .init = begin, .fini = end, .timeout = HANGS_AFTER_S);
 TestSuite(descriptors, .init = begin, .fini = end, .timeout = HANGS_AFTER_S);
-TestSuite(commit_thread, .init = begin, .fini = end, .timeout = HANGS_AFTER_S);
+TestSuite(own_threads, .init = begin, .fini = end, .timeout = HANGS_AFTER_S);
 TestSuite(process, .init = begin, .fini = end, .timeout = HANGS_AFTER_S);
 TestSuite(fork, .init = begin, .fini = end, .timeout = HANGS_AFTER_S);
 TestSuite(one_owner, .init = begin, .fini = end, .timeout = HANGS_AFTER_S);
@@ -249,9 +249,11 @@ Test(descriptors, none_to_be_had_is_a_fault_of_its_own_and_leaves_nothing_behind
   help_close(engine);
 }
 
-/* --- the commit thread --------------------------------------------------------------------------- */
+/* --- the library's own threads ------------------------------------------------------------------- */
 
 #define TASKS_MAX 64
+#define COMMIT "coupon-commit"
+#define KEEPER "coupon-keeper"
 
 static int list_tasks(pid_t tasks[TASKS_MAX]) {
   int count = 0;
@@ -277,71 +279,109 @@ static void read_task(pid_t task, const char *file, const char *name, char *valu
   (void)fclose(stream);
 }
 
-static pid_t find_commit_thread(void) {
+static pid_t find_thread(const char *wanted) {
   pid_t tasks[TASKS_MAX], found = 0;
   int count = list_tasks(tasks);
   for (int i = 0; i < count; i++) {
     char name[64];
     read_task(tasks[i], "comm", "", name, sizeof name);
-    if (strcmp(name, "coupon-commit\n") == 0) found = tasks[i];
+    name[strcspn(name, "\n")] = 0;
+    if (strcmp(name, wanted) == 0) found = tasks[i];
   }
   return found;
 }
 
-static bool commit_thread_is_gone(void *context) {
+static bool threads_are_gone(void *context) {
   (void)context;
-  return find_commit_thread() == 0;
+  return find_thread(COMMIT) == 0 && find_thread(KEEPER) == 0;
 }
 
-Test(commit_thread, is_one_bears_its_name_and_blocks_every_signal) {
-  pid_t before[TASKS_MAX], after[TASKS_MAX];
-  int count_before = list_tasks(before);
-  coupon_engine *engine = open_sync(data);
-  cr_expect_eq(list_tasks(after), count_before + 1);
-  pid_t thread = find_commit_thread();
-  cr_assert_neq(thread, 0);
-  help_create(engine, 1, 10); /* so that the thread is past its start, in which glibc blocks everything by itself */
+static void expect_every_signal_blocked(pid_t thread) {
   char text[64];
+  cr_assert_neq(thread, 0);
   read_task(thread, "status", "SigBlk:", text, sizeof text);
   uint64_t blocked = strtoull(text, NULL, 16);
   for (int number = 1; number <= 64; number++) {
     bool cannot_be = number == SIGKILL || number == SIGSTOP || number == 32 || number == 33; /* the last: glibc's own */
     if (!cannot_be) cr_expect_neq(blocked >> (number - 1) & 1, 0, "signal %d", number);
   }
-  help_close(engine);
-  cr_expect(help_until(commit_thread_is_gone, NULL));
 }
 
-Test(commit_thread, there_is_none_in_memory_and_for_reading) {
-  help_close(open_sync(data));
-  cr_assert(help_until(commit_thread_is_gone, NULL));
-  coupon_engine *engine = help_open_in_memory();
-  cr_expect_eq(find_commit_thread(), 0);
+static bool keeper_sleeps(void *context) { return atomic_load(&((coupon_engine *)context)->keeper_sleeps) != 0; }
+
+Test(own_threads, are_two_with_a_log_and_bear_their_names_and_block_every_signal) {
+  pid_t before[TASKS_MAX], after[TASKS_MAX];
+  int count_before = list_tasks(before);
+  coupon_engine *engine = open_sync(data);
+  cr_expect_eq(list_tasks(after), count_before + 2);
+  /* Both are past their start, in which glibc blocks everything by itself. */
+  help_create(engine, 1, 10);
+  cr_assert(help_until(keeper_sleeps, engine));
+  expect_every_signal_blocked(find_thread(COMMIT));
+  expect_every_signal_blocked(find_thread(KEEPER));
   help_close(engine);
+  cr_expect(help_until(threads_are_gone, NULL));
+}
+
+Test(own_threads, there_is_only_the_keeper_in_memory) {
+  pid_t before[TASKS_MAX], after[TASKS_MAX];
+  int count_before = list_tasks(before);
+  coupon_engine *engine = help_open_in_memory();
+  cr_expect_eq(list_tasks(after), count_before + 1);
+  cr_expect_eq(find_thread(COMMIT), 0);
+  cr_assert(help_until(keeper_sleeps, engine));
+  expect_every_signal_blocked(find_thread(KEEPER));
+  help_close(engine);
+  cr_expect(help_until(threads_are_gone, NULL));
+}
+
+Test(own_threads, there_is_none_for_reading) {
+  help_close(open_sync(data));
+  cr_assert(help_until(threads_are_gone, NULL));
+  pid_t before[TASKS_MAX], after[TASKS_MAX];
+  int count_before = list_tasks(before);
   struct coupon_options options = help_options(COUPON_SYNC);
   options.read_only = 1;
-  engine = help_open(data, &options);
-  cr_expect_eq(find_commit_thread(), 0);
+  coupon_engine *engine = help_open(data, &options);
+  cr_expect_eq(list_tasks(after), count_before);
   help_close(engine);
 }
 
-static int refuse_thread(void *context, pthread_t *thread, const char *name, void *(*run)(void *), void *argument) {
-  (void)context, (void)thread, (void)name, (void)run, (void)argument;
-  return -EAGAIN;
+static const char *refused_thread;
+
+static int start_all_but_one(void *context, pthread_t *thread, const char *name, void *(*run)(void *), void *argument) {
+  if (strcmp(name, refused_thread) == 0) return -EAGAIN;
+  return cpn_env_system.start_thread(context, thread, name, run, argument);
 }
 
-Test(commit_thread, that_the_system_refuses_is_a_fault_and_leaves_nothing_behind) {
+static void expect_refusal_to_leave_nothing(const char *name, int32_t durability) {
   bool before[DESCRIPTORS];
   list_descriptors(before);
-  struct coupon_options options = help_options(COUPON_SYNC);
+  struct coupon_options options = help_options(durability);
   struct coupon_report report = COUPON_REPORT_INIT;
   coupon_engine *engine = NULL;
-  env.start_thread = refuse_thread;
-  cr_expect_eq(cpn_engine_open(&env, data, &options, &engine, &report), COUPON_E_THREAD);
+  refused_thread = name;
+  env.start_thread = start_all_but_one;
+  const char *path = durability == COUPON_NONE ? NULL : data;
+  cr_expect_eq(cpn_engine_open(&env, path, &options, &engine, &report), COUPON_E_THREAD);
   cr_expect_null(engine);
+  cr_expect_eq(report.status, COUPON_E_THREAD);
   cr_expect_eq(report.os_error, EAGAIN);
   cr_expect_eq(count_new_descriptors(before), 0);
-  help_close(open_sync(data));
+  cr_expect(help_until(threads_are_gone, NULL), "the other one is left behind");
+  help_close(path != NULL ? open_sync(path) : help_open_in_memory());
+}
+
+Test(own_threads, a_commit_thread_that_the_system_refuses_is_a_fault_and_leaves_nothing_behind) {
+  expect_refusal_to_leave_nothing(COMMIT, COUPON_SYNC);
+}
+
+Test(own_threads, a_keeper_that_the_system_refuses_is_a_fault_and_leaves_nothing_behind) {
+  expect_refusal_to_leave_nothing(KEEPER, COUPON_SYNC);
+}
+
+Test(own_threads, a_keeper_that_is_refused_in_memory_is_a_fault_too) {
+  expect_refusal_to_leave_nothing(KEEPER, COUPON_NONE);
 }
 
 /* --- the process --------------------------------------------------------------------------------- */
@@ -1013,7 +1053,8 @@ Test(threads, ten_thousand_that_issue_one_each_strand_neither_units_nor_memory) 
   cr_expect_null(wrong, "%s", wrong);
   cr_expect_eq(count, SHORT_LIVED);
   cr_expect_lt(whole, half + slack, "%llu bytes more", (unsigned long long)(whole - half));
-  cr_expect_eq(help_stats(engine_of_many).memory_bytes, memory_of_tickets());
+  /* Not to the byte: how far ahead of the tickets the keeper has made memory ready is a matter of moments. */
+  cr_expect_leq(help_stats(engine_of_many).memory_bytes, 2 * memory_of_tickets());
   help_close(engine_of_many);
 }
 
@@ -1112,8 +1153,10 @@ static void *issue_without_end(void *argument) {
   return NULL;
 }
 
-Test(cancellation, asynchronous_at_any_moment_leaves_no_claim_pending_and_no_lock_held) {
-  coupon_engine *engine = help_open_in_memory();
+static void cancel_at_any_moment(int32_t durability) {
+  struct coupon_options options = help_options(durability);
+  options.log_buffer_bytes = UINT64_C(1) << 20; /* room for all tickets: nobody is told to ask again */
+  coupon_engine *engine = help_open(durability == COUPON_NONE ? NULL : data, &options);
   help_create(engine, 1, (uint64_t)CANCELLED * CANCELLED_USERS);
   uint64_t state = help_seed();
   for (uint64_t i = 0; i < CANCELLED; i++) {
@@ -1130,11 +1173,20 @@ Test(cancellation, asynchronous_at_any_moment_leaves_no_claim_pending_and_no_loc
     coupon_status status = help_try(engine, 1, user);
     cr_expect(status == COUPON_ISSUED || status == COUPON_ALREADY_ISSUED, "%s", coupon_status_name(status));
   }
+  cr_expect_eq(help_ask(engine, 1, UINT64_MAX), COUPON_SOLD_OUT); /* rests on all of them: a hole would hang it */
   uint64_t count;
   const char *wrong = help_audit(engine, 1, &count);
   cr_expect_null(wrong, "%s", wrong);
   cr_expect_eq(count, CANCELLED * CANCELLED_USERS);
   help_close(engine);
+}
+
+Test(cancellation, asynchronous_at_any_moment_leaves_no_claim_pending_and_no_lock_held) {
+  cancel_at_any_moment(COUPON_NONE);
+}
+
+Test(cancellation, asynchronous_at_any_moment_leaves_no_hole_in_the_log_either) {
+  cancel_at_any_moment(COUPON_WRITTEN);
 }
 
 static _Atomic int calls_survived;

@@ -30,6 +30,10 @@ static struct coupon_options options_with_allocator(int32_t durability) {
 
 static void expect_sound(coupon_engine *engine, uint64_t campaign, uint64_t issued) {
   uint64_t count;
+  struct coupon_ticket everything = COUPON_TICKET_INIT;
+  everything.answer = COUPON_SOLD_OUT; /* a refusal that rests on everything: what it rests on has its numbers */
+  everything.lsn = help_stats(engine).reserved_lsn;
+  cr_assert_eq(coupon_wait(engine, &everything, COUPON_FOREVER), COUPON_OK);
   const char *wrong = help_audit(engine, campaign, &count);
   cr_expect_null(wrong, "%s", wrong);
   cr_expect_eq(count, issued);
@@ -44,9 +48,9 @@ static void expect_nothing_held(void) {
 
 /* --- the limit ----------------------------------------------------------------------------------- */
 
-/* More tickets than the memory holds, but not so many that the first of them already asks for more than the limit. */
+/* Far more tickets than the memory holds: what the first of them asks for must not depend on what the last would need. */
 #define LIMIT UINT64_C(200000)
-#define STOCK 5000
+#define STOCK 1000000000
 
 static coupon_engine *open_limited(uint64_t limit) {
   struct coupon_options options = help_options(COUPON_NONE);
@@ -54,13 +58,17 @@ static coupon_engine *open_limited(uint64_t limit) {
   return help_open(NULL, &options);
 }
 
-/* Issues in campaign 1 until there is no memory left. Returns how many got a ticket; the next user is the first that
- * did not. */
+/* Issues in campaign 1, to user *next and those behind, until there is no memory left: for *next, then. */
+static void use_it_up_from(coupon_engine *engine, uint64_t *next) {
+  coupon_status status;
+  while ((status = help_try(engine, 1, *next)) == COUPON_ISSUED) ++*next;
+  cr_assert_eq(status, COUPON_E_NOMEM, "%s", coupon_status_name(status));
+}
+
+/* The same from user 0 on. Returns how many got a ticket; the next user is the first that did not. */
 static uint64_t use_it_up(coupon_engine *engine) {
   uint64_t user = 0;
-  coupon_status status;
-  while ((status = help_try(engine, 1, user)) == COUPON_ISSUED) user++;
-  cr_assert_eq(status, COUPON_E_NOMEM, "%s", coupon_status_name(status));
+  use_it_up_from(engine, &user);
   cr_assert_gt(user, 100);
   return user;
 }
@@ -81,6 +89,17 @@ Test(memory_limit, beyond_it_a_request_is_refused_and_nothing_has_changed) {
   cr_expect_eq(after.tickets, user);
   cr_expect_eq(after.failure, COUPON_OK);
   expect_sound(engine, 1, user);
+  help_close(engine);
+}
+
+Test(memory_limit, beyond_it_those_who_ask_in_vain_leave_nothing_however_many_they_are) {
+  coupon_engine *engine = open_limited(LIMIT / 2);
+  help_create(engine, 1, 8000); /* so few that no keeper packs, and then has room for a few more */
+  uint64_t user = use_it_up(engine), odd = 0;
+  struct coupon_stats before = help_stats(engine);
+  for (uint64_t i = 1; i <= 100000; i++) odd += help_try(engine, 1, user + i) != COUPON_E_NOMEM;
+  cr_expect_eq(odd, 0);
+  cr_expect_eq(help_stats(engine).memory_bytes, before.memory_bytes);
   help_close(engine);
 }
 
@@ -174,13 +193,16 @@ Test(memory_limit, what_was_issued_under_it_is_durable) {
   help_temp_make(temp);
   struct coupon_options options = help_options(COUPON_SYNC);
   options.max_memory_bytes = LIMIT;
+  options.log_buffer_bytes = UINT64_C(1) << 20; /* so that memory ends before it */
   coupon_engine *engine = help_open(help_join(data, temp, "data"), &options);
   help_create(engine, 1, STOCK);
   uint64_t user = use_it_up(engine);
   help_close(engine);
   engine = help_open(data, &options); /* the same directory needs the same memory */
   expect_sound(engine, 1, user);
-  cr_expect_eq(help_try(engine, 1, user), COUPON_E_NOMEM);
+  /* Tickets packed otherwise than they were may leave room for a few more. */
+  use_it_up_from(engine, &user);
+  expect_sound(engine, 1, user);
   help_close(engine);
   options.max_memory_bytes = 0;
   engine = help_open(data, &options);
@@ -188,6 +210,54 @@ Test(memory_limit, what_was_issued_under_it_is_durable) {
   cr_expect_eq(help_try(engine, 1, user), COUPON_ISSUED, "the user who did not fit");
   help_close(engine);
   help_temp_remove(temp);
+}
+
+Test(memory_limit, however_small_it_is_a_campaign_of_any_stock_sells_what_it_holds) {
+  for (uint64_t limit = 20000; limit <= UINT64_C(20000000); limit *= 10) {
+    coupon_engine *engine = open_limited(limit);
+    help_create(engine, 1, COUPON_STOCK_MAX);
+    uint64_t user = use_it_up(engine);
+    cr_expect_leq(help_stats(engine).memory_bytes, limit);
+    cr_expect_gt(user, limit / 200, "%llu tickets in %llu bytes", (unsigned long long)user, (unsigned long long)limit);
+    expect_sound(engine, 1, user);
+    help_close(engine);
+  }
+}
+
+/* --- memory that was prepared -------------------------------------------------------------------- */
+
+Test(memory_limit, what_cannot_be_prepared_is_not_created) {
+  coupon_engine *engine = open_limited(LIMIT);
+  struct coupon_campaign_spec spec = help_spec(1, STOCK);
+  spec.prepare = STOCK;
+  cr_expect_eq(coupon_create(engine, &spec, COUPON_FOREVER), COUPON_E_NOMEM);
+  cr_expect_eq(help_stats(engine).campaigns, 0);
+  spec.prepare = 100;
+  cr_expect_eq(coupon_create(engine, &spec, COUPON_FOREVER), COUPON_OK);
+  cr_expect_gt(use_it_up(engine), 100);
+  help_close(engine);
+}
+
+#define PREPARED UINT64_C(6000)
+
+Test(allocator, is_hardly_asked_for_tickets_that_were_prepared) {
+  struct coupon_options options = options_with_allocator(COUPON_NONE);
+  coupon_engine *engine = help_open(NULL, &options);
+  struct coupon_campaign_spec spec = help_spec(1, PREPARED); /* so small that the keeper does not look after it */
+  spec.prepare = PREPARED;
+  cr_assert_eq(coupon_create(engine, &spec, COUPON_FOREVER), COUPON_OK);
+  uint64_t calls = allocator.calls;
+  struct coupon_campaign_info before = help_info(engine, 1);
+  cr_expect_gt(before.claim_bytes, PREPARED * 8);
+  cr_expect_gt(before.ticket_bytes, PREPARED * 24);
+  for (uint64_t user = 0; user < PREPARED; user++) cr_expect_eq(help_try(engine, 1, user), COUPON_ISSUED);
+  /* The few claims for which their lines had no place. */
+  cr_expect_leq(allocator.calls - calls, 2);
+  struct coupon_campaign_info after = help_info(engine, 1);
+  cr_expect_eq(after.ticket_bytes, before.ticket_bytes);
+  cr_expect_lt(after.claim_bytes - before.claim_bytes, before.claim_bytes / 8);
+  help_close(engine);
+  expect_nothing_held();
 }
 
 /* --- the allocator ------------------------------------------------------------------------------- */
@@ -202,14 +272,19 @@ Test(allocator, gets_back_everything_it_gave_with_the_sizes_it_gave) {
   expect_nothing_held();
 }
 
+static bool figures_agree(void *context) { return help_stats(context).memory_bytes == (uint64_t)allocator.live_bytes; }
+
 Test(allocator, holds_what_the_figures_say) {
   struct coupon_options options = options_with_allocator(COUPON_NONE);
   coupon_engine *engine = help_open(NULL, &options);
-  help_create(engine, 1, 100000);
+  help_create(engine, 1, 6000); /* so few that the keeper does not allocate between two looks */
   for (uint64_t user = 0; user < 5000; user++) {
     (void)help_try(engine, 1, user);
     cr_assert_eq(help_stats(engine).memory_bytes, (uint64_t)allocator.live_bytes);
   }
+  help_create(engine, 2, 100000); /* and so many that it does */
+  for (uint64_t user = 0; user < 100000; user++) (void)help_try(engine, 2, user);
+  cr_expect(help_until(figures_agree, engine));
   help_close(engine);
   expect_nothing_held();
 }
@@ -253,12 +328,13 @@ Test(allocator, gets_back_what_threads_that_needed_the_same_at_once_did_not_use)
   expect_nothing_held();
 }
 
-static _Atomic uint64_t calls_by_commit_thread;
+static _Atomic uint64_t calls_by_commit_thread, calls_by_keeper;
 
 static void note_thread(void) {
   char name[16] = "";
   (void)pthread_getname_np(pthread_self(), name, sizeof name);
   if (strcmp(name, "coupon-commit") == 0) calls_by_commit_thread++;
+  if (strcmp(name, "coupon-keeper") == 0) calls_by_keeper++;
 }
 
 static void *alloc_noting(void *context, size_t size, size_t alignment) {
@@ -273,7 +349,13 @@ static void free_noting(void *context, void *pointer, size_t size) {
   inner->free(inner->context, pointer, size);
 }
 
-Test(allocator, is_called_from_calling_threads_only) {
+static bool has_kept(void *unused) {
+  (void)unused;
+  return calls_by_keeper > 0;
+}
+
+/* The commit thread never runs out of memory, because it needs none: an answer that was decided cannot fail for it. */
+Test(allocator, is_called_from_calling_threads_and_the_keeper_only) {
   char temp[HELP_PATH_MAX], data[HELP_PATH_MAX];
   help_temp_make(temp);
   struct coupon_allocator inner = help_allocator_use(&allocator);
@@ -281,7 +363,8 @@ Test(allocator, is_called_from_calling_threads_only) {
   options.allocator = (struct coupon_allocator){sizeof inner, alloc_noting, free_noting, &inner};
   coupon_engine *engine = help_open(help_join(data, temp, "data"), &options);
   help_create(engine, 1, 100000);
-  for (uint64_t user = 0; user < 2000; user++) cr_expect_eq(help_try(engine, 1, user), COUPON_ISSUED);
+  for (uint64_t user = 0; user < 10000; user++) cr_expect_eq(help_ask(engine, 1, user), COUPON_ISSUED);
+  cr_expect(help_until(has_kept, NULL), "nobody has made memory ready");
   help_close(engine);
   cr_expect_gt(allocator.calls, 10);
   cr_expect_eq(calls_by_commit_thread, 0);
@@ -362,15 +445,18 @@ static bool run_out(coupon_engine *engine) {
   return !enough;
 }
 
-static void fail_each_allocation(bool for_good) {
+static void fail_each_allocation(int32_t durability, bool for_good) {
+  char temp[HELP_PATH_MAX], data[HELP_PATH_MAX];
   int failures = 0;
   bool met = true;
   for (uint64_t at = 1; met; at++) {
-    struct coupon_options options = options_with_allocator(COUPON_NONE);
+    struct coupon_options options = options_with_allocator(durability);
     struct coupon_report report = COUPON_REPORT_INIT;
     coupon_engine *engine;
+    help_temp_make(temp);
+    (void)help_join(data, temp, "data");
     allocator = (struct help_allocator){.fail_at = at, .for_good = for_good};
-    coupon_status status = coupon_open(NULL, &options, &engine, &report);
+    coupon_status status = coupon_open(durability == COUPON_NONE ? NULL : data, &options, &engine, &report);
     if (status == COUPON_OK) {
       met = run_out(engine);
       help_close(engine);
@@ -380,14 +466,27 @@ static void fail_each_allocation(bool for_good) {
       cr_expect_null(engine);
     }
     expect_nothing_held();
+    help_temp_remove(temp);
     failures += met;
   }
   cr_expect_gt(failures, 10, "hardly an allocation has failed");
 }
 
-Test(allocator, that_fails_at_any_one_call_changes_nothing_but_that_answer) { fail_each_allocation(false); }
+Test(allocator, that_fails_at_any_one_call_changes_nothing_but_that_answer) {
+  fail_each_allocation(COUPON_NONE, false);
+}
 
-Test(allocator, that_fails_from_any_call_on_changes_nothing_but_the_answers) { fail_each_allocation(true); }
+Test(allocator, that_fails_from_any_call_on_changes_nothing_but_the_answers) {
+  fail_each_allocation(COUPON_NONE, true);
+}
+
+Test(allocator, that_fails_at_any_one_call_with_a_log_changes_nothing_but_that_answer) {
+  fail_each_allocation(COUPON_WRITTEN, false);
+}
+
+Test(allocator, that_fails_from_any_call_on_with_a_log_changes_nothing_but_the_answers) {
+  fail_each_allocation(COUPON_WRITTEN, true);
+}
 
 Test(allocator, that_fails_at_any_call_of_a_recovery_leaves_the_directory_as_it_was) {
   char temp[HELP_PATH_MAX], data[HELP_PATH_MAX];

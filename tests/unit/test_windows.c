@@ -248,12 +248,14 @@ static void *buy_wildly(void *argument) {
   return NULL;
 }
 
-Test(decision_time, times_of_tickets_never_fall_along_the_numbers_whatever_the_clock_shows) {
+static void expect_times_to_rise_under_a_wild_clock(int32_t durability) {
+  char path[HELP_PATH_MAX];
   wild_state = help_seed();
   wild_middle = 16 * 10000;
-  struct coupon_options options = help_options(COUPON_NONE);
+  help_temp_make(temp);
+  struct coupon_options options = help_options(durability);
   options.callbacks.clock = read_wild_clock;
-  coupon_engine *wild = help_open(NULL, &options);
+  coupon_engine *wild = help_open(durability == COUPON_NONE ? NULL : help_join(path, temp, "wild"), &options);
   struct coupon_campaign_spec spec = help_spec(1, (uint64_t)TELLERS * TOLD);
   spec.user_limit = 0;
   spec.opens_at_ns = 10100; /* soon */
@@ -270,6 +272,16 @@ Test(decision_time, times_of_tickets_never_fall_along_the_numbers_whatever_the_c
   cr_assert_eq(coupon_tickets(wild, 1, 1, &first, sizeof first, 1, &got), COUPON_OK);
   cr_expect_geq(first.time_ns, spec.opens_at_ns);
   help_close(wild);
+  help_temp_remove(temp);
+}
+
+/* Without a log the order of the numbers is that of the units, with one that of the places in it: two stories. */
+Test(decision_time, times_of_tickets_never_fall_along_the_numbers_whatever_the_clock_shows) {
+  expect_times_to_rise_under_a_wild_clock(COUPON_NONE);
+}
+
+Test(decision_time, times_of_tickets_never_fall_along_the_numbers_of_a_log_either) {
+  expect_times_to_rise_under_a_wild_clock(COUPON_WRITTEN);
 }
 
 /* Requests while the clock passes the end of a window, which is where a ticket could slip out of it. */
