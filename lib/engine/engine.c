@@ -167,10 +167,12 @@ static coupon_status take_unlimited(coupon_engine *engine, struct cpn_campaign *
 
 /* Claims the user, PENDING, and tries for a unit; without one the claim is as before, or FREE if it was EMPTY. */
 CPN_INLINE coupon_status take(coupon_engine *engine, struct cpn_campaign *campaign, const struct cpn_user *user,
-                          const struct cpn_claim_place *place, struct coupon_ticket *ticket) {
-  /* Not even an entry for somebody who would be turned away at once. */
+                          const struct cpn_claim_place *place, uint64_t word, struct coupon_ticket *ticket) {
+  /* Not even an entry for somebody who would be turned away at once, or for whose ticket there is no memory. */
   if (engine->has_log && cpn_buffer_is_full(&engine->buffer, cpn_issue_words(campaign->tickets.user_words)))
     return cpn_engine_no_room(engine);
+  if (CPN_UNLIKELY(!cpn_engine_room(engine, campaign, campaign->spec.stock - cpn_word_remaining(word) + 1)))
+    return COUPON_E_NOMEM;
   if (CPN_UNLIKELY(place->word == NULL))
     return cpn_claim_add_level(&campaign->claims, &engine->memory, place) ? AGAIN : COUPON_E_NOMEM;
   if (engine->has_log && campaign->spec.user_limit == 0) return take_unlimited(engine, campaign, user, place, ticket);
@@ -211,10 +213,7 @@ CPN_INLINE coupon_status decide_once(coupon_engine *engine, struct cpn_campaign 
     cpn_stock_mark(&campaign->stock, word, &engine->buffer.tail);
     return AGAIN;
   }
-  /* Not even an entry for somebody for whose ticket there is no memory. */
-  if (CPN_UNLIKELY(!cpn_engine_room(engine, campaign, campaign->spec.stock - cpn_word_remaining(word) + 1)))
-    return COUPON_E_NOMEM;
-  return take(engine, campaign, user, &place, ticket);
+  return take(engine, campaign, user, &place, word, ticket);
 }
 
 /* As often as it takes. */

@@ -30,6 +30,7 @@ static void count_progress(void *context, uint64_t done, uint64_t total) {
 }
 
 static coupon_status begin_campaigns(coupon_engine *engine, struct cpn_fault *fault) {
+  engine->appended_to = NULL; /* reading may begin again, and the next campaign lie where one was */
   if (cpn_directory_init(&engine->campaigns, &engine->memory, engine->directory_secret)) return COUPON_OK;
   return cpn_fault_set(fault, COUPON_E_NOMEM, "", 0, "not enough memory to begin");
 }

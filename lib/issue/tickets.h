@@ -159,7 +159,7 @@ static inline bool cpn_tickets_is_users(const struct cpn_tickets *tickets, uint6
                                         const struct cpn_user *user) {
   uint64_t words[2];
   cpn_tickets_user(tickets, number, words);
-  return words[0] == user->words[0] && words[1] == user->words[1];
+  return words[0] == user->words[0] && (tickets->user_words == 1 || words[1] == user->words[1]);
 }
 
 /* The count of the user whose first ticket this is. */

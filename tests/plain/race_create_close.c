@@ -84,9 +84,9 @@ static void issue_some(struct growth *growth, struct race_random *random) {
   } while (known < growth->campaigns);
 }
 
-static void check_info(const struct coupon_campaign_info *info, uint64_t index) {
+static void check_info(const struct coupon_campaign_info *info, uint64_t index, bool logged) {
   RACE_CHECK(info->index == index && info->id == id_of(index), "index %u, looked for %" PRIu64, info->index, index);
-  bool right = info->stock == stock_of(index) && info->user_limit == index % 2 && info->created_lsn != 0 &&
+  bool right = info->stock == stock_of(index) && info->user_limit == index % 2 && (info->created_lsn != 0) == logged &&
                info->issued + info->remaining == info->stock;
   RACE_CHECK(right, "campaign %" PRIu64 " is told wrongly", index);
 }
@@ -106,8 +106,8 @@ static void look_around(struct growth *growth, struct race_random *random) {
       coupon_status status = coupon_info(growth->engine, infos[k].id, &info);
       RACE_CHECK(status == COUPON_OK, "listed as number %" PRIu64 " of %" PRIu64 " known, and not found: %s",
                  from + k + 1, known, coupon_status_name(status));
-      check_info(&infos[k], from + k);
-      check_info(&info, from + k);
+      check_info(&infos[k], from + k, growth->engine->has_log);
+      check_info(&info, from + k, growth->engine->has_log);
       looked++;
     }
     /* And what can be found is listed. */
@@ -140,7 +140,7 @@ static void check_grown(const struct growth *growth, coupon_engine *engine) {
   RACE_CHECK(campaigns == growth->campaigns, "%" PRIu64 " campaigns", campaigns);
   for (uint64_t index = 0; index < growth->campaigns; index++) {
     struct coupon_campaign_info info = race_info_of(engine, id_of(index));
-    check_info(&info, index);
+    check_info(&info, index, engine->has_log);
     RACE_CHECK(info.issued == atomic_load(&growth->issued[index]), "%" PRIu64 " issued", info.issued);
   }
 }
@@ -243,6 +243,7 @@ static void watch_creation(bool list_first, uint64_t campaigns) {
 #define THREADS 3
 #define TOLD_MAX 6000
 #define CAMPAIGN 1
+#define BATCH_USERS (UINT64_C(1) << 32) /* who are asked for in batches only */
 
 struct closing {
   coupon_engine *engine;
@@ -267,6 +268,9 @@ static void note_ticket(struct closing *closing, uint32_t thread, const struct c
 /* One call of a random kind; whatever it answers is checked. */
 static coupon_status call(struct closing *closing, uint32_t thread, uint64_t user, struct race_random *random) {
   struct coupon_ticket ticket = COUPON_TICKET_INIT, page[4];
+  const struct coupon_request requests[3] = {{.campaign = CAMPAIGN, .user = user},
+                                             {.campaign = CAMPAIGN, .user = user + BATCH_USERS},
+                                             {.campaign = CAMPAIGN, .user = user}};
   coupon_engine *engine = closing->engine;
   coupon_status status;
   char name[32];
@@ -304,6 +308,16 @@ static coupon_status call(struct closing *closing, uint32_t thread, uint64_t use
       RACE_CHECK(status != COUPON_OK || (ticket.number != 0 && ticket.flags != 0), "final, and not completed");
       return status;
     }
+    case 6: /* all of a batch, or nothing */
+      status = coupon_try_issue_batch(engine, requests, 3, page, sizeof page[0]);
+      if (status != COUPON_OK) return status;
+      for (int i = 0; i < 3; i++) {
+        if (page[i].answer == COUPON_ISSUED) note_ticket(closing, thread, &page[i]);
+        bool proper = page[i].answer == COUPON_ISSUED || page[i].answer == COUPON_E_BUSY ||
+                      (i == 2 && page[i].answer == COUPON_ALREADY_ISSUED);
+        RACE_CHECK(proper, "in a batch: %s", coupon_status_name(page[i].answer));
+      }
+      return status;
     default:
       status = coupon_try_issue(engine, CAMPAIGN, user, &ticket);
       if (status == COUPON_ISSUED) note_ticket(closing, thread, &ticket);
@@ -323,7 +337,7 @@ static void use(void *context, uint32_t thread) {
   race_dawdle(race_stream(closing->round + 7), 16);
   for (uint32_t after_close = 0; after_close < 20;) {
     bool closed_before = atomic_load(&closing->closed) || after_close > 0;
-    bool full = closing->told_count[thread] + 1 >= TOLD_MAX;
+    bool full = closing->told_count[thread] + 2 >= TOLD_MAX;
     uint64_t durable;
     coupon_status status = full ? coupon_durable_lsn(closing->engine, &durable) : call(closing, thread, user, &random);
     user += THREADS;

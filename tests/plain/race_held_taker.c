@@ -41,8 +41,10 @@ static void act_lookup(void *context, uint32_t index) {
   struct race_actor *actor = context;
   struct coupon_ticket ticket = COUPON_TICKET_INIT;
   (void)index;
+  actor->answer.logged = actor->engine->has_log;
   actor->answer.status = coupon_lookup(actor->engine, CAMPAIGN, actor->user, &ticket, NULL);
   actor->answer.lsn = ticket.lsn;
+  actor->answer.time_ns = ticket.time_ns;
   actor->answer.end = race_stamp();
 }
 
@@ -54,6 +56,7 @@ static void act_patient(void *context, uint32_t index) {
   actor->answer.status = coupon_issue(actor->engine, CAMPAIGN, actor->user, COUPON_FOREVER, &ticket);
   actor->answer.flags = ticket.flags;
   actor->answer.end = race_stamp();
+  atomic_store(&actor->returned, true);
 }
 
 static struct race_answer ask(coupon_engine *engine, uint64_t user) {
@@ -64,7 +67,8 @@ static struct race_answer ask(coupon_engine *engine, uint64_t user) {
 
 struct scene {
   char path[RACE_PATH_MAX];
-  bool on_disk, unit_taken, has_place;
+  enum race_world world;
+  bool unit_taken, has_place, answerable; /* answerable: its own user need not wait */
   uint64_t stock, others;
   enum cpn_point point;
   coupon_engine *engine;
@@ -98,9 +102,25 @@ static void others_go_on(struct scene *scene, bool spare) {
   RACE_CHECK(info.issued == 1 + scene->others + scene->unit_taken, "issued %" PRIu64, info.issued);
 }
 
+/* Without a log all is final at once. The ticket of the taker, if it has one, has its number, and a list waits until it is
+ * written. */
+static void finality_is_given(struct scene *scene) {
+  struct coupon_ticket tickets[8];
+  const uint64_t first = UINT64_C(2) + scene->unit_taken; /* the taker's would be 2 */
+  for (uint64_t i = 0; i < scene->others; i++)
+    RACE_CHECK(race_wait_final(scene->engine, &scene->issued[i]) == first + i, "a number out of order");
+  if (scene->unit_taken && !scene->answerable) return; /* the list would wait for the taker */
+  size_t listed = race_tickets_of(scene->engine, CAMPAIGN, tickets, 8);
+  RACE_CHECK(listed == 1 + scene->unit_taken + scene->others, "%zu on the list", listed);
+}
+
 /* Behind the hole nothing is final, however long one waits; without a hole all of it becomes final. */
 static void finality_stands(struct scene *scene, bool spare) {
   coupon_engine *engine = scene->engine;
+  if (scene->world == RACE_IN_MEMORY) {
+    finality_is_given(scene);
+    return;
+  }
   struct coupon_ticket ticket = COUPON_TICKET_INIT, tickets[8];
   if (!scene->has_place) {
     for (uint64_t i = 0; i < scene->others; i++)
@@ -137,7 +157,7 @@ static void same_user_waits(struct scene *scene) {
   scene->looker.engine = scene->engine;
   scene->looker.user = TAKER;
   race_start(&scene->looker.thread, act_lookup, &scene->looker, 0);
-  if (scene->point == CPN_POINT_HELD) {
+  if (scene->answerable) {
     race_join(&scene->rival.thread);
     race_join(&scene->looker.thread);
     return;
@@ -155,7 +175,7 @@ static void release_all(struct scene *scene, bool spare) {
   race_join(&scene->taker.thread);
   const struct race_answer *taker = &scene->taker.answer, *rival = &scene->rival.answer;
   bool taker_has = scene->unit_taken || spare;
-  if (scene->point != CPN_POINT_HELD) {
+  if (!scene->answerable) {
     race_join(&scene->rival.thread);
     race_join(&scene->looker.thread);
     RACE_CHECK(rival->end > released, "a request of the same user did not wait");
@@ -174,7 +194,9 @@ static void release_all(struct scene *scene, bool spare) {
   RACE_CHECK(wrong == NULL, "%s", wrong);
   RACE_CHECK(!scene->unit_taken || taker->status == COUPON_ISSUED, "a taken unit was not the taker's");
   if (scene->unit_taken) RACE_CHECK(scene->looker.answer.status == COUPON_OK, "the lookup missed the taker's ticket");
-  if (scene->looker.answer.status == COUPON_OK) RACE_CHECK(scene->looker.answer.lsn == taker->lsn, "another ticket");
+  if (scene->looker.answer.status == COUPON_OK)
+    RACE_CHECK(scene->looker.answer.lsn == taker->lsn && scene->looker.answer.time_ns == taker->time_ns,
+               "another ticket");
 }
 
 static void all_is_final(struct scene *scene, bool spare) {
@@ -190,7 +212,7 @@ static void all_is_final(struct scene *scene, bool spare) {
   RACE_CHECK(info.issued == scene->stock && info.remaining == 0, "issued %" PRIu64, info.issued);
   RACE_CHECK(race_stats_of(scene->engine).voids <= 1, "more places were given up than the taker's");
   race_close(scene->engine);
-  if (!scene->on_disk) return;
+  if (scene->world != RACE_ON_DISK) return;
   scene->engine = race_open(scene->path, COUPON_SYNC, 0, NULL);
   RACE_CHECK(race_tickets_of(scene->engine, CAMPAIGN, after, 8) == count, "tickets are missing after reopening");
   for (size_t i = 0; i < count; i++) {
@@ -202,13 +224,13 @@ static void all_is_final(struct scene *scene, bool spare) {
 }
 
 /* `spare`: the others leave one unit, so that a taker who has none yet gets it in the end. */
-static void hold_taker(bool on_disk, enum cpn_point point, bool spare) {
-  struct scene scene = {.on_disk = on_disk, .point = point, .stock = 6};
+static void hold_taker(enum race_world world, enum cpn_point point, bool spare) {
+  struct scene scene = {.world = world, .point = point, .stock = 6};
   scene.unit_taken = point == CPN_POINT_TAKEN || point == CPN_POINT_HELD;
   scene.has_place = point != CPN_POINT_CLAIMED;
+  scene.answerable = point == CPN_POINT_HELD;
   scene.others = scene.stock - 1 - scene.unit_taken - (spare && !scene.unit_taken);
-  if (on_disk) race_directory_create(scene.path);
-  scene.engine = race_open(on_disk ? scene.path : NULL, COUPON_SYNC, 0, NULL);
+  scene.engine = race_open_in(world, scene.path, COUPON_SYNC, 0, NULL);
   race_campaign(scene.engine, CAMPAIGN, scene.stock, 1, 0, 0);
   scene.early = ask(scene.engine, EARLY);
   RACE_CHECK(race_wait_final(scene.engine, &scene.early) == 1, "the first number");
@@ -225,9 +247,9 @@ static void hold_taker(bool on_disk, enum cpn_point point, bool spare) {
   release_all(&scene, left);
   all_is_final(&scene, left);
   race_hold_fini(&scene.hold);
-  if (on_disk) race_directory_remove(scene.path);
+  if (world == RACE_ON_DISK) race_directory_remove(scene.path);
   printf("held at \"%s\", %s%s: %" PRIu64 " others were decided, nobody else waited\n", point_name(point),
-         on_disk ? "sync" : "none", left ? ", one spare" : "", scene.others);
+         race_world_name(world), left ? ", one spare" : "", scene.others);
 }
 
 /* --- a full log buffer --------------------------------------------------------------------------- */
@@ -259,25 +281,33 @@ static void fill_up(void *context, uint32_t index) {
 /* Who was told BUSY has no claim; who was issued has one that is held. */
 static void claims_are_clean(coupon_engine *engine, const struct filler *filler) {
   cpn_rcu_read_lock();
-  struct cpn_campaign *campaign = cpn_directory_find(&engine->campaigns, CAMPAIGN);
+  const struct cpn_campaign *campaign = cpn_directory_find(&engine->campaigns, CAMPAIGN);
   for (uint64_t index = 0; index < FILLERS; index++) {
     for (uint64_t i = 0; i <= filler->issued[index]; i++) {
-      uint64_t state = cpn_claim_read(cpn_claim_set_find(&campaign->claims, 1000 * (index + 1) + i));
-      enum cpn_claim_kind kind = cpn_claim_kind_of(state);
-      bool right = i == filler->issued[index] ? kind == CPN_CLAIM_FREE : kind == CPN_CLAIM_HELD;
+      const struct cpn_user user = cpn_engine_user(engine, 1000 * (index + 1) + i, NULL);
+      struct cpn_claim_place place;
+      struct coupon_ticket ticket = COUPON_TICKET_INIT;
+      enum cpn_claim_kind kind = cpn_holder_find(engine, campaign, &user, &place, &ticket);
+      bool right =
+          i == filler->issued[index] ? kind == CPN_CLAIM_FREE || kind == CPN_CLAIM_EMPTY : kind == CPN_CLAIM_HELD;
       RACE_CHECK(right, "claim %" PRIu64 " of filler %" PRIu64 " is of kind %d", i, index, (int)kind);
     }
   }
   cpn_rcu_read_unlock();
 }
 
-static void full_buffer(bool on_disk, enum cpn_point point) {
+/* When there is room again, which is for us to make where we step. */
+static coupon_status issue_with_room(coupon_engine *engine, uint64_t user, struct coupon_ticket *ticket) {
+  race_step(engine);
+  return coupon_issue(engine, CAMPAIGN, user, engine->has_thread ? COUPON_FOREVER : COUPON_POLL, ticket);
+}
+
+static void full_buffer(enum race_world world, enum cpn_point point) {
   char path[RACE_PATH_MAX];
   const uint64_t stock = 3000;
   struct race_hold hold;
-  struct race_actor taker, patient = {.user = 5000};
-  if (on_disk) race_directory_create(path);
-  coupon_engine *engine = race_open(on_disk ? path : NULL, COUPON_SYNC, SMALL_BUFFER, NULL);
+  struct race_actor taker, patient = {.user = 5000, .returned = false};
+  coupon_engine *engine = race_open_in(world, path, COUPON_SYNC, SMALL_BUFFER, NULL);
   race_campaign(engine, CAMPAIGN, stock, 1, 0, 0);
   struct race_answer early = ask(engine, EARLY);
   (void)race_wait_final(engine, &early);
@@ -307,6 +337,7 @@ static void full_buffer(bool on_disk, enum cpn_point point) {
   uint64_t released = race_stamp();
   race_hold_release(&hold);
   race_join(&taker.thread);
+  for (uint32_t turns = 0; !atomic_load(&patient.returned); race_turn(&turns)) race_step(engine);
   race_join(&patient.thread);
   /* Held before its unit was taken it may have to give its place up (others have used the rows it had made room for),
    * and then there may be no other place yet. */
@@ -321,38 +352,39 @@ static void full_buffer(bool on_disk, enum cpn_point point) {
 
   /* And all goes on: several times the buffer's size. */
   for (uint64_t user = 10000; user < 10400; user++, expected++) {
-    coupon_status status = coupon_issue(engine, CAMPAIGN, user, user % 16 == 0 ? COUPON_FOREVER : COUPON_POLL, &ticket);
-    if (status == COUPON_E_BUSY) status = coupon_issue(engine, CAMPAIGN, user, COUPON_FOREVER, &ticket);
+    bool waits = user % 16 == 0 && world == RACE_ON_DISK; /* elsewhere nobody would step meanwhile */
+    coupon_status status = coupon_issue(engine, CAMPAIGN, user, waits ? COUPON_FOREVER : COUPON_POLL, &ticket);
+    if (status == COUPON_E_BUSY) status = issue_with_room(engine, user, &ticket);
     RACE_CHECK(status == COUPON_ISSUED, "%s", coupon_status_name(status));
   }
   static struct coupon_ticket tickets[3000];
+  race_step(engine);
   RACE_CHECK(coupon_wait(engine, &ticket, COUPON_FOREVER) == COUPON_OK, "the last one is not final");
   RACE_CHECK(race_tickets_of(engine, CAMPAIGN, tickets, stock) == expected, "tickets are missing");
   RACE_CHECK(race_info_of(engine, CAMPAIGN).issued == expected, "issued and tickets differ");
   race_close(engine);
   race_hold_fini(&hold);
-  if (on_disk) race_directory_remove(path);
+  if (world == RACE_ON_DISK) race_directory_remove(path);
   printf("held at \"%s\", %s, %d bytes of log buffer: BUSY after %" PRIu64 " others, and nothing of it is left\n",
-         point_name(point), on_disk ? "sync" : "none", SMALL_BUFFER, filler.issued[0] + filler.issued[1]);
+         point_name(point), race_world_name(world), SMALL_BUFFER, filler.issued[0] + filler.issued[1]);
 }
 
 /* --- the commit stage is held -------------------------------------------------------------------- */
 
 /* Between numbering and writing: numbers are known, nothing is final, and decisions go on. */
-static void hold_commit(bool on_disk) {
+static void hold_commit(enum race_world world) {
   char path[RACE_PATH_MAX];
   struct race_hold hold;
   struct race_actor first;
   struct coupon_ticket tickets[8];
-  if (on_disk) race_directory_create(path);
-  coupon_engine *engine = race_open(on_disk ? path : NULL, COUPON_SYNC, 0, NULL);
+  coupon_engine *engine = race_open_in(world, path, COUPON_SYNC, 0, NULL);
   race_campaign(engine, CAMPAIGN, 3, 1, 0, 0);
   struct race_answer early = ask(engine, EARLY);
   (void)race_wait_final(engine, &early);
   race_hold_init(&hold, CPN_POINT_DRAINED);
   race_hold_anyone(&hold);
   race_actor_start(&first, engine, CAMPAIGN, TAKER,
-                   NULL); /* without a log it is this thread that stops, in the commit stage */
+                   NULL); /* without a commit thread it is this thread that stops, as it steps */
   race_hold_reached(&hold);
   struct race_answer second = ask(engine, 200), third = ask(engine, STRANGER), again = ask(engine, TAKER);
   RACE_CHECK(second.status == COUPON_ISSUED && third.status == COUPON_SOLD_OUT, "a decision waited for the disk");
@@ -370,20 +402,21 @@ static void hold_commit(bool on_disk) {
   RACE_CHECK(race_tickets_of(engine, CAMPAIGN, tickets, 8) == 3, "tickets are missing");
   race_close(engine);
   race_hold_fini(&hold);
-  if (on_disk) race_directory_remove(path);
-  printf("the commit stage held, %s: decisions and numbers go on, finality stands\n", on_disk ? "sync" : "none");
+  if (world == RACE_ON_DISK) race_directory_remove(path);
+  printf("the commit stage held, %s: decisions and numbers go on, finality stands\n", race_world_name(world));
 }
 
 int main(int argc, char **argv) {
   static const enum cpn_point points[] = {CPN_POINT_CLAIMED, CPN_POINT_RESERVED, CPN_POINT_TAKEN, CPN_POINT_HELD};
   race_begin("race_held_taker", argc, argv);
-  for (int on_disk = 0; on_disk < 2; on_disk++) {
+  for (int w = 0; w < RACE_WORLDS; w++) {
+    const enum race_world world = (enum race_world)w;
     for (size_t i = 0; i < sizeof points / sizeof points[0]; i++) {
-      hold_taker(on_disk != 0, points[i], false);
-      if (i < 2) hold_taker(on_disk != 0, points[i], true);
-      if (i > 0) full_buffer(on_disk != 0, points[i]);
+      hold_taker(world, points[i], false);
+      if (i < 2) hold_taker(world, points[i], true);
+      if (i > 0 && world != RACE_IN_MEMORY) full_buffer(world, points[i]);
     }
-    hold_commit(on_disk != 0);
+    if (world != RACE_IN_MEMORY) hold_commit(world);
   }
   return 0;
 }

@@ -166,10 +166,8 @@ static void make_plan(struct plan *plan, uint64_t number) {
     uint64_t stock = 1 + race_below(&random, STOCK_MOST), limit = race_below(&random, 5) == 0 ? 0 : 1;
     struct history_campaign *campaign = history_add_campaign(history, number * CAMPAIGNS_MOST + i + 1, stock, limit);
     campaign->created = race_below(&random, 8) == 0;
-    /* Numbers are the order of the log, where a unit that was taken later may have its place earlier. */
-    campaign->counts_apart = true;
-    /* Without a limit a ticket is listed a moment before it is noted with its user. */
-    campaign->lists_apart = true;
+    /* With a log numbers are its order, where a unit that was taken later may have its place earlier. */
+    campaign->counts_apart = run.engine->has_log;
     if (!campaign->created) race_campaign(run.engine, campaign->id, stock, limit, 0, 0);
   }
 }

@@ -5,8 +5,8 @@
  * refused while stock was left, and a refusal that is final only together with every ticket.
  *
  * How: four threads ask for users drawn at random, most of them several times, with stamps of one global counter
- * before and after each call. Everything is written down and judged when the sale is over; on disk also after
- * reopening.
+ * before and after each call, alone or in batches of one and of several. Everything is written down and judged when the
+ * sale is over; on disk also after reopening.
  */
 #include "support/race_help.h"
 
@@ -25,7 +25,8 @@ struct record {
 struct sale {
   const char *name;
   char path[RACE_PATH_MAX];
-  int32_t durability;
+  enum race_world world;
+  int32_t durability;                  /* on disk */
   uint64_t stock, users, limit, calls; /* calls of each thread */
   uint64_t log_buffer_bytes;
   uint64_t waits; /* one call in so many waits for finality; 0: none */
@@ -50,24 +51,64 @@ static uint64_t user_of(uint64_t index) { return index * UINT64_C(0x9e3779b97f4a
 /* With a buffer that may be full: asks again, and then waits for room. */
 static coupon_status issue_patiently(coupon_engine *engine, uint64_t campaign, uint64_t user,
                                      struct coupon_ticket *ticket) {
-  coupon_status status = coupon_try_issue(engine, campaign, user, ticket);
-  return status == COUPON_E_BUSY ? coupon_issue(engine, campaign, user, COUPON_FOREVER, ticket) : status;
+  for (uint32_t turns = 0;; race_turn(&turns)) {
+    coupon_status status = coupon_try_issue(engine, campaign, user, ticket);
+    if (status != COUPON_E_BUSY) return status;
+    if (engine->has_thread) return coupon_issue(engine, campaign, user, COUPON_FOREVER, ticket);
+    race_step(engine);
+  }
+}
+
+static coupon_status issue_in_batch(coupon_engine *engine, uint64_t campaign, uint64_t user,
+                                    struct coupon_ticket *ticket) {
+  coupon_status status = race_issue_batch_of_one(engine, campaign, user, ticket);
+  return status == COUPON_E_BUSY ? issue_patiently(engine, campaign, user, ticket) : status;
+}
+
+/* With a limit: it asks for the user twice. */
+static coupon_status issue_in_company(coupon_engine *engine, uint64_t campaign, uint64_t user,
+                                      struct coupon_ticket *ticket) {
+  coupon_status status = race_issue_batch_of_many(engine, campaign, user, ticket);
+  return status == COUPON_E_BUSY ? issue_patiently(engine, campaign, user, ticket) : status;
 }
 
 static coupon_status issue_finally(coupon_engine *engine, uint64_t campaign, uint64_t user,
                                    struct coupon_ticket *ticket) {
-  coupon_status status = coupon_issue(engine, campaign, user, COUPON_FOREVER, ticket);
+  coupon_status status;
+  if (engine->has_thread) {
+    status = coupon_issue(engine, campaign, user, COUPON_FOREVER, ticket);
+  } else {
+    status = issue_patiently(engine, campaign, user, ticket);
+    for (uint32_t turns = 0; coupon_wait(engine, ticket, COUPON_POLL) == COUPON_NOT_FINAL; race_turn(&turns))
+      race_step(engine);
+  }
   RACE_CHECK(status < 0 || (ticket->flags & COUPON_TICKET_FINAL) != 0, "waited forever, and it is not final");
   RACE_CHECK((status != COUPON_ISSUED && status != COUPON_ALREADY_ISSUED) || ticket->number != 0, "final, no number");
   return status;
+}
+
+static race_issue_fn *choose_way(const struct sale *sale, struct race_random *random) {
+  if (sale->waits != 0 && race_below(random, sale->waits) == 0) return issue_finally;
+  switch (race_below(random, 8)) {
+    case 0:
+      return issue_in_batch;
+    case 1:
+      return sale->limit != 0 ? issue_in_company : issue_in_batch;
+    default:
+      return issue_patiently;
+  }
 }
 
 /* Once a refusal is final, so is every ticket: they have their numbers, the last one the stock's. */
 static void check_final_refusal(struct sale *sale, const struct race_answer *answer) {
   struct coupon_ticket last;
   size_t count = 0;
+  /* Where threads step, one may be at it, whom we must not wait for. */
+  for (uint32_t turns = 0; !race_is_final(sale->engine, answer) && !sale->engine->has_thread; race_turn(&turns))
+    race_step(sale->engine);
   (void)race_wait_final(sale->engine, answer);
   coupon_status status = coupon_tickets(sale->engine, CAMPAIGN, sale->stock, &last, sizeof last, 1, &count);
+  if (sale->world == RACE_IN_MEMORY && count == 0) return; /* taken, but its taker has not written it yet */
   RACE_CHECK(status == COUPON_OK && count == 1, "a refusal is final, and the last ticket has no number");
   RACE_CHECK((last.flags & COUPON_TICKET_FINAL) != 0, "a refusal is final before the last ticket");
   atomic_fetch_add(&sale->final_refusals, 1);
@@ -84,7 +125,7 @@ static void list_newest(struct sale *sale, uint32_t index, struct race_random *r
   RACE_CHECK(status == COUPON_OK, "%s", coupon_status_name(status));
   for (size_t i = 0; i < count; i++) {
     RACE_CHECK(page[i].number == from + i && page[i].number <= sale->stock, "number %" PRIu64, page[i].number);
-    RACE_CHECK(i == 0 || page[i].lsn > page[i - 1].lsn, "a list out of order");
+    RACE_CHECK(i == 0 || sale->world == RACE_IN_MEMORY || page[i].lsn > page[i - 1].lsn, "a list out of order");
     sale->seen[index][page[i].number] = page[i];
   }
 }
@@ -98,9 +139,8 @@ static void sell(void *context, uint32_t index) {
   race_dawdle(race_stream(100 + index), 4);
   for (uint64_t i = 0; i < sale->calls; i++) {
     uint64_t user = user_of(race_below(&random, sale->users));
-    bool waits = sale->waits != 0 && race_below(&random, sale->waits) == 0;
     struct race_answer *answer = &record->answers[record->count++];
-    *answer = race_ask_stamped(waits ? issue_finally : issue_patiently, sale->engine, CAMPAIGN, user);
+    *answer = race_ask_stamped(choose_way(sale, &random), sale->engine, CAMPAIGN, user);
     RACE_CHECK(answer->status >= COUPON_ISSUED && answer->status <= COUPON_SOLD_OUT, "%s",
                coupon_status_name(answer->status));
     if (answer->status == COUPON_SOLD_OUT && refusals++ % 4096 == 0) check_final_refusal(sale, answer);
@@ -126,10 +166,12 @@ static int by_user(const void *a, const void *b) {
   return left->begin < right->begin ? -1 : 1;
 }
 
-static int by_lsn(const void *a, const void *b) {
-  const struct race_answer *left = *(const struct race_answer *const *)a,
-                           *right = *(const struct race_answer *const *)b;
-  return left->lsn < right->lsn ? -1 : left->lsn > right->lsn;
+static uint64_t place_of(const struct race_answer *answer) { return answer->logged ? answer->lsn : answer->number; }
+
+static int by_place(const void *a, const void *b) {
+  uint64_t left = place_of(*(const struct race_answer *const *)a),
+           right = place_of(*(const struct race_answer *const *)b);
+  return left < right ? -1 : left > right;
 }
 
 static void open_book(struct book *book, const struct sale *sale) {
@@ -145,7 +187,7 @@ static void open_book(struct book *book, const struct sale *sale) {
   for (size_t i = 0; i < book->count; i++) {
     if (book->answers[i].status == COUPON_ISSUED) book->issued[book->issued_count++] = &book->answers[i];
   }
-  qsort(book->issued, book->issued_count, sizeof(const struct race_answer *), by_lsn);
+  qsort(book->issued, book->issued_count, sizeof(const struct race_answer *), by_place);
 }
 
 static void close_book(struct book *book) {
@@ -176,12 +218,14 @@ static void judge_tickets(const struct book *book, const struct sale *sale) {
   for (size_t i = 0; i < book->issued_count; i++) {
     const struct race_answer *answer = book->issued[i];
     const struct coupon_ticket *ticket = &book->tickets[i];
-    RACE_CHECK(i == 0 || answer->lsn >= book->issued[i - 1]->lsn + CPN_WORDS_ISSUE * 8, "two tickets share a place");
+    const uint64_t length = answer->logged ? CPN_WORDS_ISSUE * 8 : 1;
+    RACE_CHECK(i == 0 || place_of(answer) >= place_of(book->issued[i - 1]) + length, "two tickets share a place");
+    RACE_CHECK(answer->logged == (answer->lsn != 0), "a place in a log, or none, where it should not be");
     RACE_CHECK(i == 0 || answer->time_ns >= book->issued[i - 1]->time_ns, "times fall at number %zu", i + 1);
     RACE_CHECK(ticket->number == i + 1, "number %" PRIu64 " where %zu should be", ticket->number, i + 1);
     bool same = ticket->user == answer->user && ticket->lsn == answer->lsn && ticket->time_ns == answer->time_ns;
     RACE_CHECK(same, "ticket %zu is not what its user was told", i + 1);
-    RACE_CHECK(answer->number == 0 || answer->number == i + 1, "a user was told another number");
+    RACE_CHECK((answer->logged && answer->number == 0) || answer->number == i + 1, "a user was told another number");
     RACE_CHECK((ticket->flags & COUPON_TICKET_FINAL) != 0, "ticket %zu did not become final", i + 1);
   }
 }
@@ -225,6 +269,7 @@ static void judge_refusals(const struct book *book) {
     if (answer->status != COUPON_SOLD_OUT) continue;
     RACE_CHECK(answer->end > last_begin, "refused before the last ticket was asked for");
     RACE_CHECK(answer->lsn >= highest_lsn, "a refusal rests on less than every ticket");
+    RACE_CHECK(answer->logged || answer->flags == COUPON_TICKET_FINAL, "a refusal is not final without a log");
   }
 }
 
@@ -269,6 +314,7 @@ static void judge(const struct sale *sale, const struct book *book) {
 
 static void wait_for_all(const struct sale *sale) {
   struct coupon_ticket ticket = COUPON_TICKET_INIT;
+  race_step(sale->engine);
   coupon_status status = coupon_issue(sale->engine, CAMPAIGN, user_of(sale->users), COUPON_FOREVER, &ticket);
   RACE_CHECK(status == COUPON_SOLD_OUT && (ticket.flags & COUPON_TICKET_FINAL) != 0, "%s", coupon_status_name(status));
 }
@@ -288,11 +334,10 @@ static void reopen(struct sale *sale, const struct book *book) {
 
 static void run(struct sale sale) {
   struct book book;
-  const bool on_disk = sale.durability != COUPON_NONE;
-  if (on_disk) race_directory_create(sale.path);
+  const bool on_disk = sale.world == RACE_ON_DISK;
   sale.users = sale.stock * 2;
   sale.calls = sale.users;
-  sale.engine = race_open(on_disk ? sale.path : NULL, sale.durability, sale.log_buffer_bytes, NULL);
+  sale.engine = race_open_in(sale.world, sale.path, sale.durability, sale.log_buffer_bytes, NULL);
   race_campaign(sale.engine, CAMPAIGN, sale.stock, sale.limit, 0, 0);
   race_barrier_init(&sale.barrier, THREADS);
   for (int t = 0; t < THREADS; t++) {
@@ -319,18 +364,20 @@ static void run(struct sale sale) {
 int main(int argc, char **argv) {
   race_begin("race_sale", argc, argv);
   const uint64_t stock = race_rounds(60000, 5000), small = race_rounds(10000, 2000);
-  run((struct sale){.name = "none, one each", .durability = COUPON_NONE, .stock = stock, .limit = 1});
-  run((struct sale){.name = "none, one each, small buffer",
-                    .durability = COUPON_NONE,
+  run((struct sale){.name = "in memory, one each", .world = RACE_IN_MEMORY, .stock = stock, .limit = 1, .waits = 100});
+  run((struct sale){.name = "in memory, no limit", .world = RACE_IN_MEMORY, .stock = stock, .limit = 0});
+  run((struct sale){.name = "logged, one each", .world = RACE_LOGGED, .stock = stock, .limit = 1});
+  run((struct sale){.name = "logged, one each, small buffer",
+                    .world = RACE_LOGGED,
                     .stock = stock,
                     .limit = 1,
                     .log_buffer_bytes = 4096,
                     .waits = 100});
-  run((struct sale){.name = "none, no limit", .durability = COUPON_NONE, .stock = stock, .limit = 0});
-  run((struct sale){.name = "sync, one each", .durability = COUPON_SYNC, .stock = small, .limit = 1, .waits = 400});
-  run((struct sale){.name = "sync, no limit", .durability = COUPON_SYNC, .stock = small, .limit = 0, .waits = 400});
+  run((struct sale){.name = "logged, no limit", .world = RACE_LOGGED, .stock = stock, .limit = 0});
+  run((struct sale){.name = "sync, one each", .world = RACE_ON_DISK, .stock = small, .limit = 1, .waits = 400});
+  run((struct sale){.name = "sync, no limit", .world = RACE_ON_DISK, .stock = small, .limit = 0, .waits = 400});
   run((struct sale){.name = "sync, one each, small buffer",
-                    .durability = COUPON_SYNC,
+                    .world = RACE_ON_DISK,
                     .stock = small,
                     .limit = 1,
                     .log_buffer_bytes = 8192,

@@ -111,6 +111,26 @@ void race_directory_remove(const char *path);
 /* Small segments: a segment is filled with zeros when it is made, which is most of what opening costs. */
 #define RACE_SEGMENT_SIZE (UINT64_C(128) * 1024)
 
+/* Where an engine lives: nowhere but in memory, so that every answer is final at once (COUPON_NONE); with a log but
+ * neither a disk nor a commit thread (support/nowhere.h), where the test's threads step; or on a disk, with the real
+ * threads. The first two are the library's two ways of taking a unit. */
+enum race_world { RACE_IN_MEMORY, RACE_LOGGED, RACE_ON_DISK };
+#define RACE_WORLDS 3
+
+const char *race_world_name(enum race_world world);
+
+/* `durability` counts on a disk, `log_buffer_bytes` where there is a log; on a disk `path` becomes a new directory's.
+ * Checks that it works; `clock` may be NULL. */
+coupon_engine *race_open_in(enum race_world world, char path[RACE_PATH_MAX], int32_t durability,
+                            uint64_t log_buffer_bytes, uint64_t (*clock)(void *context));
+
+/* The second world. */
+coupon_engine *race_open_logged(uint64_t log_buffer_bytes, uint64_t (*clock)(void *context));
+
+/* There: commits all that is ready, unless somebody is at it, who will. Elsewhere nothing. Behind every call that may have
+ * published; those below do it themselves. */
+void race_step(coupon_engine *engine);
+
 /* `path` NULL: in memory only. Checks that it works; `clock` may be NULL. */
 coupon_engine *race_open(const char *path, int32_t durability, uint64_t log_buffer_bytes,
                          uint64_t (*clock)(void *context));
@@ -131,8 +151,8 @@ size_t race_tickets_of(coupon_engine *engine, uint64_t campaign, struct coupon_t
 /* Waits until everything that is reserved now is final; nobody else is in a call. */
 void race_settle(coupon_engine *engine);
 
-/* In an engine without a log: as if a caller were stopped inside the commit stage, so that tickets stay without their
- * numbers; and as if it went on. */
+/* In an engine that the test's threads step: as if one were stopped inside the commit stage, so that tickets stay without
+ * their numbers; and as if it went on. */
 void race_commits_stop(coupon_engine *engine);
 void race_commits_resume(coupon_engine *engine);
 
@@ -146,6 +166,7 @@ struct race_answer {
   uint64_t campaign, user, number, lsn, time_ns;
   uint32_t flags;
   coupon_status status;
+  bool logged; /* of an engine with a log: else the number stands for the place in it, and all is final at once */
 };
 
 typedef coupon_status race_issue_fn(coupon_engine *engine, uint64_t campaign, uint64_t user,
@@ -154,6 +175,12 @@ typedef coupon_status race_issue_fn(coupon_engine *engine, uint64_t campaign, ui
 /* One request; the second form takes stamps. */
 struct race_answer race_ask(race_issue_fn *issue, coupon_engine *engine, uint64_t campaign, uint64_t user);
 struct race_answer race_ask_stamped(race_issue_fn *issue, coupon_engine *engine, uint64_t campaign, uint64_t user);
+
+/* Ways to ask: through the batch call, alone or in company. The second form also asks for a few fixed users in the side
+ * campaign, if there is one, and for the user a second time, whose answers it checks. */
+race_issue_fn race_issue_batch_of_one, race_issue_batch_of_many;
+#define RACE_SIDE_CAMPAIGN UINT64_MAX
+#define RACE_NO_CAMPAIGN (UINT64_MAX - 1)
 
 /* Whether the answer is final now; its number, once it is. */
 bool race_is_final(coupon_engine *engine, const struct race_answer *answer);
@@ -195,7 +222,9 @@ const char *race_judge_window(const struct race_answer *answers, size_t count, c
 
 /* --- the duel ------------------------------------------------------------------------------------ */
 
-enum race_duel_kind { RACE_SAME_USER, RACE_HOLDER, RACE_NEWCOMERS, RACE_STRANGER, RACE_MARKED };
+/* RACE_COLLIDING: as RACE_STRANGER, but of two users whose claims look alike until one looks closely, in a campaign where
+ * the first of them was refused before. */
+enum race_duel_kind { RACE_SAME_USER, RACE_HOLDER, RACE_NEWCOMERS, RACE_STRANGER, RACE_MARKED, RACE_COLLIDING };
 
 struct race_verdict {
   uint64_t rounds;
@@ -206,7 +235,9 @@ struct race_verdict {
 };
 
 /* Two threads, `rounds` rounds, a campaign each; ends early at a finding if `until_finding`. In part of the
- * rounds the threads dawdle at marked points, in part the commit stage stands still. */
-struct race_verdict race_duel(enum race_duel_kind kind, race_issue_fn *issue, uint64_t rounds, bool until_finding);
+ * rounds the threads dawdle at marked points; with a log, in part the commit stage stands still. `world`: RACE_IN_MEMORY or
+ * RACE_LOGGED. */
+struct race_verdict race_duel(enum race_duel_kind kind, enum race_world world, race_issue_fn *issue, uint64_t rounds,
+                              bool until_finding);
 
 #endif

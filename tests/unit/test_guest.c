@@ -1146,7 +1146,9 @@ static void *issue_without_end(void *argument) {
   (void)pthread_setcanceltype(PTHREAD_CANCEL_ASYNCHRONOUS, &before);
   pthread_cleanup_push(help_forget_frames, NULL);
   for (uint64_t i = 0; loop->turns < UINT64_MAX; i++) {
-    (void)help_try(loop->engine, 1, loop->first_user + i % CANCELLED_USERS);
+    /* A call that may wait, though not here: the others do not hold this type off. */
+    struct coupon_ticket ticket = COUPON_TICKET_INIT;
+    (void)!coupon_issue(loop->engine, 1, loop->first_user + i % CANCELLED_USERS, COUPON_POLL, &ticket);
     loop->turns++;
   }
   pthread_cleanup_pop(0);
