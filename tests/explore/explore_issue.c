@@ -277,6 +277,7 @@ static void with_log(void) {
   explore_passes(&it);
   it = scene("issue: one user twice, the first of their campaign", 1, 5, 5, 0);
   growing = true;
+  it.preemptions = 1; /* two threads making memory each have many steps in which nothing is decided */
   explore_passes(&it);
   it = scene("issue: a user, and one who comes too late", 1, 5, 6, 0);
   closing = true;
