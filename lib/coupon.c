@@ -376,8 +376,7 @@ static coupon_status lookup(coupon_engine *engine, uint64_t campaign, uint64_t u
   coupon_status status = cpn_engine_enter(engine, false);
   if (CPN_UNLIKELY(status != COUPON_OK)) return status;
   uint64_t unwanted;
-  return cpn_engine_leave(
-      cpn_query_lookup(engine, campaign, user, uuid, ticket, count != NULL ? count : &unwanted));
+  return cpn_engine_leave(cpn_query_lookup(engine, campaign, user, uuid, ticket, count != NULL ? count : &unwanted));
 }
 
 coupon_status coupon_lookup(coupon_engine *engine, uint64_t campaign, uint64_t user, struct coupon_ticket *ticket,

@@ -343,10 +343,8 @@ struct coupon_campaign_info {
   uint64_t ticket_bytes; /**< memory that its tickets hold, room for more included */
 };
 
-#define COUPON_CAMPAIGN_INFO_INIT                                                      \
-  {                                                                                    \
-    sizeof(struct coupon_campaign_info), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, {0}, 0, 0, 0, 0 \
-  }
+#define COUPON_CAMPAIGN_INFO_INIT \
+  { sizeof(struct coupon_campaign_info), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, {0}, 0, 0, 0, 0 }
 
 /**
  * Creates a campaign, or finds that one with the same id and the same description exists, and waits
@@ -389,11 +387,11 @@ struct coupon_ticket {
   size_t size;       /**< sizeof(struct coupon_ticket) */
   uint64_t campaign; /**< id */
   uint64_t user;     /**< of a campaign whose users are numbers; 0 in one whose users are 16 bytes */
-  uint64_t number;  /**< 1, 2, 3 … in the campaign; 0: the ticket is not final, and has none yet (see coupon_wait) */
-  uint64_t lsn;     /**< the answer is final when this is durable */
-  uint64_t time_ns; /**< of issue, or of the refusal; times of issue never fall along the numbers */
-  uint32_t flags;   /**< COUPON_TICKET_FINAL */
-  int32_t answer;   /**< what was decided: COUPON_ISSUED, COUPON_SOLD_OUT …; means nothing beside a fault */
+  uint64_t number;   /**< 1, 2, 3 … in the campaign; 0: the ticket is not final, and has none yet (see coupon_wait) */
+  uint64_t lsn;      /**< the answer is final when this is durable */
+  uint64_t time_ns;  /**< of issue, or of the refusal; times of issue never fall along the numbers */
+  uint32_t flags;    /**< COUPON_TICKET_FINAL */
+  int32_t answer;    /**< what was decided: COUPON_ISSUED, COUPON_SOLD_OUT …; means nothing beside a fault */
   unsigned char uuid[COUPON_UUID_SIZE]; /**< of a campaign whose users are 16 bytes; else left as it was */
 };
 

@@ -61,7 +61,8 @@ bool cpn_clock_keep(struct cpn_clock *clock) {
 }
 
 void cpn_clock_let_go(struct cpn_clock *clock) {
-  atomic_store_explicit(&clock->state, 0, memory_order_relaxed); /* relaxed: decisions look for themselves, or just miss it */
+  atomic_store_explicit(&clock->state, 0,
+                        memory_order_relaxed); /* relaxed: decisions look for themselves, or just miss it */
 }
 
 void cpn_clock_raise(struct cpn_clock *clock, uint64_t time) {

@@ -15,8 +15,8 @@
 #include "base/defs.h"
 
 #define URCU_API_MAP
-#include <urcu/urcu-bp.h>
 #include <urcu/static/urcu-bp.h>
+#include <urcu/urcu-bp.h>
 
 #ifdef CPN_TSAN
 void __tsan_acquire(void *address);

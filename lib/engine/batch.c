@@ -69,8 +69,7 @@ static inline void answer(struct group *group, uint32_t i, coupon_status status)
 
 /* Where requests are for different campaigns: first for where these are found, then for what each request reads of them. */
 static void ask_for_campaigns(const coupon_engine *engine, const struct group *group) {
-  for (uint32_t i = 0; i < group->count; i++)
-    cpn_directory_prefetch(&engine->campaigns, group->requests[i].campaign);
+  for (uint32_t i = 0; i < group->count; i++) cpn_directory_prefetch(&engine->campaigns, group->requests[i].campaign);
   for (uint32_t i = 0; i < group->count; i++) {
     struct cpn_campaign *campaign = cpn_directory_find(&engine->campaigns, group->requests[i].campaign);
     if (campaign == NULL) continue;
@@ -108,8 +107,7 @@ static struct party *party_of(coupon_engine *engine, struct group *group, struct
   }
   struct party *party = &group->party[group->parties++];
   uint64_t word = cpn_stock_read(&campaign->stock);
-  *party = (struct party){
-      .campaign = campaign, .word = word, .together = can_go_together(engine, campaign, word, now)};
+  *party = (struct party){.campaign = campaign, .word = word, .together = can_go_together(engine, campaign, word, now)};
   return party;
 }
 

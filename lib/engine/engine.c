@@ -76,8 +76,9 @@ CPN_INLINE coupon_status refuse(uint64_t word, uint64_t lsn, uint64_t now, struc
 
 /* A unit for a user who is claimed (or has no limit): reserves, takes by the rule, publishes. Issued, AGAIN or a
  * fault; on the latter two nothing is taken and the reserved place is VOID. `claim` NULL: none leads to the ticket. */
-CPN_HOT static coupon_status take_logged(coupon_engine *engine, struct cpn_campaign *campaign, const struct cpn_user *user,
-                                 _Atomic uint64_t *claim, struct coupon_ticket *ticket) {
+CPN_HOT static coupon_status take_logged(coupon_engine *engine, struct cpn_campaign *campaign,
+                                         const struct cpn_user *user, _Atomic uint64_t *claim,
+                                         struct coupon_ticket *ticket) {
   const uint64_t stock = campaign->spec.stock;
   const uint32_t user_words = campaign->tickets.user_words, words = cpn_issue_words(user_words);
   for (;;) {
@@ -167,7 +168,7 @@ static coupon_status take_unlimited(coupon_engine *engine, struct cpn_campaign *
 
 /* Claims the user, PENDING, and tries for a unit; without one the claim is as before, or FREE if it was EMPTY. */
 CPN_INLINE coupon_status take(coupon_engine *engine, struct cpn_campaign *campaign, const struct cpn_user *user,
-                          const struct cpn_claim_place *place, uint64_t word, struct coupon_ticket *ticket) {
+                              const struct cpn_claim_place *place, uint64_t word, struct coupon_ticket *ticket) {
   /* Not even an entry for somebody who would be turned away at once, or for whose ticket there is no memory. */
   if (engine->has_log && cpn_buffer_is_full(&engine->buffer, cpn_issue_words(campaign->tickets.user_words)))
     return cpn_engine_no_room(engine);
@@ -229,7 +230,7 @@ coupon_status cpn_engine_decide(coupon_engine *engine, struct cpn_campaign *camp
 
 /* In two forms, one for each kind of user: `uuid` is a constant to the compiler in either. */
 CPN_INLINE coupon_status try_issue(coupon_engine *engine, uint64_t campaign_id, uint64_t user_id,
-                                              const unsigned char *uuid, struct coupon_ticket *ticket) {
+                                   const unsigned char *uuid, struct coupon_ticket *ticket) {
   const struct cpn_user user = cpn_engine_user(engine, user_id, uuid);
   coupon_status status = cpn_engine_enter(engine, true);
   if (CPN_UNLIKELY(status != COUPON_OK)) return status;

@@ -63,7 +63,8 @@ struct coupon_engine {
   pthread_mutex_t create_lock; /* one creator at a time */
 
   /* Rarely written: a line that stays shared. */
-  _Alignas(CPN_CACHE_LINE) _Atomic uint32_t idle; /* the commit thread sleeps, or is about to; publishers look, the commit thread writes */
+  _Alignas(CPN_CACHE_LINE) _Atomic uint32_t
+      idle; /* the commit thread sleeps, or is about to; publishers look, the commit thread writes */
   /* What lies before it shall not gather any longer. Callers raise it, the commit thread reads it. */
   _Atomic uint64_t flushed;
   _Atomic uint32_t stop; /* the commit thread shall end once nothing is left; written by close */
@@ -191,8 +192,8 @@ enum cpn_claim_kind cpn_holder_resolve(const coupon_engine *engine, const struct
                                        struct coupon_ticket *ticket);
 
 CPN_INLINE enum cpn_claim_kind cpn_holder_find(const coupon_engine *engine, const struct cpn_campaign *campaign,
-                                                  const struct cpn_user *user, struct cpn_claim_place *place,
-                                                  struct coupon_ticket *ticket) {
+                                               const struct cpn_user *user, struct cpn_claim_place *place,
+                                               struct coupon_ticket *ticket) {
   cpn_claim_look(&campaign->claims, user->hash, place);
   if (place->seen == 0) return CPN_CLAIM_EMPTY;
   return cpn_holder_resolve(engine, campaign, user, place, ticket);
@@ -207,7 +208,7 @@ enum cpn_claim_kind cpn_holder_find_settled(const coupon_engine *engine, const s
 
 /* coupon_try_issue_batch(), arguments checked. */
 coupon_status cpn_batch_issue(coupon_engine *engine, const struct coupon_request *requests, size_t count, char *tickets,
-                     size_t element_size);
+                              size_t element_size);
 
 /* --- keeper.c ------------------------------------------------------------------------------------ */
 

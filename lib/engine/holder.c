@@ -37,8 +37,8 @@ static bool is_held(const coupon_engine *engine, const struct cpn_tickets *ticke
 }
 
 CPN_HOT enum cpn_claim_kind cpn_holder_resolve(const coupon_engine *engine, const struct cpn_campaign *campaign,
-                                       const struct cpn_user *user, struct cpn_claim_place *place,
-                                       struct coupon_ticket *ticket) {
+                                               const struct cpn_user *user, struct cpn_claim_place *place,
+                                               struct coupon_ticket *ticket) {
   const struct cpn_tickets *tickets = &campaign->tickets;
   for (;; cpn_claim_look_on(&campaign->claims, user->hash, place)) {
     enum cpn_claim_kind kind = cpn_claim_kind_of(place->seen);

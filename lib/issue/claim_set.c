@@ -61,7 +61,8 @@ static void level_touch(struct cpn_claim_level *level) {
 static bool level_publish(struct cpn_claim_set *set, struct cpn_memory *memory, unsigned k, uint64_t lines,
                           bool touch) {
   struct cpn_claim_level *fresh = cpn_memory_alloc(memory, level_size_bytes(lines)), *other = NULL;
-  if (fresh == NULL) return cpn_claim_level_at(set, k) != NULL; /* another thread may have had the last bytes, for this very level */
+  if (fresh == NULL)
+    return cpn_claim_level_at(set, k) != NULL; /* another thread may have had the last bytes, for this very level */
   fresh->lines = lines;
   if (touch) level_touch(fresh);
   /* seq_cst, which includes release: zeros and lines before the pointer. */
@@ -75,8 +76,7 @@ static bool level_publish(struct cpn_claim_set *set, struct cpn_memory *memory, 
   return true;
 }
 
-static bool level_add(struct cpn_claim_set *set, struct cpn_memory *memory, unsigned k, uint64_t lines,
-                      bool touch) {
+static bool level_add(struct cpn_claim_set *set, struct cpn_memory *memory, unsigned k, uint64_t lines, bool touch) {
   /* The first level's size is fixed: whoever looks in it does not ask. */
   if (k == 0) return level_publish(set, memory, k, lines, touch);
   for (;; lines = lines_for(lines * CPN_CLAIM_LINE_WORDS / 2)) {

@@ -148,7 +148,9 @@ static inline uint64_t cpn_claim_home(uint64_t hash, unsigned k, uint64_t lines)
 
 /* seq_cst: that a word was empty is evidence for a refusal, to be ordered with the reads of the stock's word around it.
  * Also acquire: what a HELD or NUMBERED claim leads to is there. */
-static inline uint64_t cpn_claim_read(const _Atomic uint64_t *word) { return atomic_load_explicit(word, memory_order_seq_cst); }
+static inline uint64_t cpn_claim_read(const _Atomic uint64_t *word) {
+  return atomic_load_explicit(word, memory_order_seq_cst);
+}
 
 /* The first such place from place `at` on. */
 void cpn_claim_walk(const struct cpn_claim_set *set, uint64_t hash, uint32_t at, struct cpn_claim_place *place);
@@ -167,8 +169,8 @@ static inline unsigned cpn_claim_candidates(const _Atomic uint64_t *line, uint64
   __m128i low = _mm_srai_epi32(_mm_castps_si128(_mm_shuffle_ps(a, b, _MM_SHUFFLE(3, 1, 3, 1))), 16);
   __m128i high = _mm_srai_epi32(_mm_castps_si128(_mm_shuffle_ps(c, d, _MM_SHUFFLE(3, 1, 3, 1))), 16);
   __m128i tags = _mm_packs_epi32(low, high);
-  __m128i found = _mm_or_si128(_mm_cmpeq_epi16(tags, _mm_set1_epi16((short)tag)),
-                               _mm_cmpeq_epi16(tags, _mm_setzero_si128()));
+  __m128i found =
+      _mm_or_si128(_mm_cmpeq_epi16(tags, _mm_set1_epi16((short)tag)), _mm_cmpeq_epi16(tags, _mm_setzero_si128()));
   return (unsigned)_mm_movemask_epi8(_mm_packs_epi16(found, _mm_setzero_si128()));
 }
 

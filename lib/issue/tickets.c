@@ -98,8 +98,7 @@ static void rows_put(struct cpn_memory *memory, struct cpn_row_pool *pool, struc
 }
 
 /* Page p gets its wide rows, if it has none. */
-static bool ensure_page(struct cpn_tickets *tickets, struct cpn_memory *memory, struct cpn_row_pool *pool,
-                        uint64_t p) {
+static bool ensure_page(struct cpn_tickets *tickets, struct cpn_memory *memory, struct cpn_row_pool *pool, uint64_t p) {
   if (ensure(tickets, &tickets->pages, memory, p) == 0) return false;
   struct cpn_ticket_page *page = cpn_tickets_page(tickets, p);
   /* acquire: who relies on the rows sees their zeros. */
@@ -137,8 +136,7 @@ bool cpn_tickets_make_room(struct cpn_tickets *tickets, struct cpn_memory *memor
     /* Last, because rows beyond the room are nobody's to free. */
     if (!ensure_page(tickets, memory, pool, p)) return false;
     /* release: chunks and rows before the room they make. Failure: another thread made this room, or more. */
-    if (atomic_compare_exchange_strong_explicit(&tickets->room, &room, end, memory_order_acq_rel,
-                                                memory_order_acquire))
+    if (atomic_compare_exchange_strong_explicit(&tickets->room, &room, end, memory_order_acq_rel, memory_order_acquire))
       room = end;
   }
   return true;

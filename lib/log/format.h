@@ -149,7 +149,7 @@ struct cpn_record {
   uint64_t began_lsn;                                        /* LIFE */
   uint64_t id, stock, user_limit, opens_at_ns, closes_at_ns; /* CAMPAIGN … */
   int32_t user_kind;
-  const char *name;                                          /* points into the bytes given */
+  const char *name; /* points into the bytes given */
   uint32_t name_length;
 };
 
