@@ -130,8 +130,8 @@ struct cpn_claim_place {
   uint32_t at;            /* level * CPN_CLAIM_WINDOW + words passed in it */
 };
 
-#define CPN_CLAIM_LINE_WORDS 8u
-#define CPN_CLAIM_WINDOW (2 * CPN_CLAIM_LINE_WORDS)
+#define CPN_CLAIM_LINE_WORDS UINT32_C(8)
+#define CPN_CLAIM_WINDOW UINT32_C(16) /* a pair of lines */
 
 /* acquire: pairs with level_publish(); the zeros and the number of lines before the pointer. seq_cst rather, for those
  * who look: that a level was not there is part of a refusal's evidence, like an empty word. */
@@ -142,7 +142,7 @@ static inline struct cpn_claim_level *cpn_claim_level_at(const struct cpn_claim_
 /* The first line in level k. Levels behind the first choose by other bits, so that users who share a full pair part
  * in the next level: a multiplication carries all bits of the hash into the high ones. */
 static inline uint64_t cpn_claim_home(uint64_t hash, unsigned k, uint64_t lines) {
-  if (k != 0) hash *= UINT64_C(0x9e3779b97f4a7c15) + 2 * k;
+  if (k != 0) hash *= UINT64_C(0x9e3779b97f4a7c15) + UINT64_C(2) * k;
   return cpn_mul_high(hash, lines);
 }
 

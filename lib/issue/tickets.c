@@ -240,10 +240,9 @@ static uint64_t first_stamp(const struct cpn_tickets *tickets, uint64_t p) {
 
 /* The last of pages 0 … last whose first LSN is not above `lsn`, page 0's not being. */
 static uint64_t find_page(const struct cpn_tickets *tickets, uint64_t last, uint64_t lsn) {
-  uint64_t low = 0, high = last + 1; /* the page lies in [low, high) */
+  uint64_t low = 0, high = last; /* the page lies in [low, high) */
   uint64_t low_stamp = first_stamp(tickets, 0), high_stamp = first_stamp(tickets, last);
   if (lsn >= high_stamp) return last;
-  high = last;
   /* Where a steady pace would have it, three times; a burst elsewhere misleads it, and then halving finds it. */
   for (unsigned turn = 0; high - low > 1; turn++) {
     uint64_t middle = low + (high - low) / 2;

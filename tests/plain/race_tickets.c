@@ -187,8 +187,8 @@ static void run(bool logged, uint32_t user_words, uint64_t stock) {
   race_run(2 + READERS + !logged, play, &book);
   for (uint64_t before = UINT64_MAX; before != book.tickets.packed;) { /* as much at a time as the pool takes */
     before = book.tickets.packed;
-    cpn_tickets_pack(&book.tickets, &book.memory, &book.pool);
     cpn_row_pool_free(&book.pool, &book.memory); /* nobody reads any more */
+    cpn_tickets_pack(&book.tickets, &book.memory, &book.pool);
   }
   for (uint64_t number = 1; number <= stock; number++) {
     RACE_CHECK(check_ticket(&book, number), "ticket %" PRIu64 " is missing", number);
