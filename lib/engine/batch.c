@@ -370,10 +370,11 @@ static void finish(coupon_engine *engine, struct group *group) {
   const uint64_t durable = cpn_commit_durable(&engine->commit);
   for (uint32_t i = 0; i < group->count; i++) {
     struct coupon_ticket *ticket = ticket_of(group, i);
+    const struct party *party = group->of[i];
     ticket->flags = ticket->lsn <= durable ? COUPON_TICKET_FINAL : 0;
-    if (CPN_UNLIKELY(ticket->flags != 0 && ticket->number == 0) &&
+    if (CPN_UNLIKELY(ticket->flags != 0 && ticket->number == 0 && party != NULL) &&
         (ticket->answer == COUPON_ISSUED || ticket->answer == COUPON_ALREADY_ISSUED))
-      cpn_engine_complete(engine, group->of[i]->campaign, ticket);
+      cpn_engine_complete(engine, party->campaign, ticket);
   }
 }
 
