@@ -28,8 +28,10 @@ struct rival_rcu *rival_rcu_create(uint64_t stock, bool presized) {
   struct rival_rcu *sale = aligned_alloc(64, sizeof *sale);
   if (sale == NULL) abort();
   unsigned long buckets = 1;
-  while (presized && buckets < stock) buckets *= 2;
-  sale->table = cds_lfht_new_flavor(buckets, buckets, 0, presized ? 0 : CDS_LFHT_AUTO_RESIZE, &urcu_memb_flavor, NULL);
+  while (buckets < stock) buckets *= 2;
+  /* With a bound: while a full table is emptied, long chains of removed nodes would make it grow without end. */
+  sale->table = cds_lfht_new_flavor(presized ? buckets : 1, presized ? buckets : 1, buckets,
+                                    presized ? 0 : CDS_LFHT_AUTO_RESIZE, &urcu_memb_flavor, NULL);
   if (sale->table == NULL) abort();
   sale->nodes = bench_map(stock * sizeof *sale->nodes);
   sale->stock = stock;
