@@ -113,6 +113,8 @@ static inline coupon_status cpn_engine_gate(const coupon_engine *engine) {
  * Nothing in such a call is a point of cancellation or changes errno; where that may be otherwise (a callback, an
  * allocation, a wake-up) it is seen to there. */
 static inline coupon_status cpn_engine_enter(const coupon_engine *engine, bool issues) {
+  /* Before the lock: in a child of fork() a thread that has to be registered for it could wait for one of the parent's. */
+  if (CPN_UNLIKELY(cpn_engine_gate_bits(engine) == 0)) return COUPON_E_FORKED;
   cpn_rcu_read_lock();
   uint32_t bits = cpn_engine_gate_bits(engine);
   if (CPN_LIKELY(bits == CPN_GATE_OPEN)) return COUPON_OK;
