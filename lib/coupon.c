@@ -339,6 +339,8 @@ coupon_status coupon_wait(coupon_engine *engine, struct coupon_ticket *ticket, i
   if (ticket->lsn > cpn_buffer_tail(&engine->buffer)) return end_visit(engine, &guest, COUPON_E_INVAL);
   status = cpn_wait_final(engine, ticket->lsn, deadline);
   if (!complete(engine, ticket)) status = COUPON_E_INVAL;
+  /* It may have become final between the two looks: status and flag say the same. */
+  if (status == COUPON_NOT_FINAL && (ticket->flags & COUPON_TICKET_FINAL) != 0) status = COUPON_OK;
   return end_visit(engine, &guest, status);
 }
 
