@@ -27,36 +27,18 @@
 #include "base/points.h"
 #include "engine/engine.h"
 #include "support/engine_help.h"
+#include "support/on_disk.h"
 
-static char temp[HELP_PATH_MAX], data[HELP_PATH_MAX];
-static struct help_disk disk;
-static struct cpn_env env;
-
-static void begin(void) {
-  help_temp_make(temp);
-  (void)help_join(data, temp, "data");
-  help_disk_init(&disk);
-  env = help_disk_env(&disk, true);
-}
-
-static void end(void) {
-  help_temp_remove(temp);
-  cr_assert_not(help_leaks());
-}
-
-/* So that a test that hangs is named; none takes a tenth of it. */
-#define HANGS_AFTER_S 60
-
-TestSuite(error_number, .init = begin, .fini = end, .timeout = HANGS_AFTER_S);
-TestSuite(descriptors, .init = begin, .fini = end, .timeout = HANGS_AFTER_S);
-TestSuite(own_threads, .init = begin, .fini = end, .timeout = HANGS_AFTER_S);
-TestSuite(process, .init = begin, .fini = end, .timeout = HANGS_AFTER_S);
-TestSuite(fork, .init = begin, .fini = end, .timeout = HANGS_AFTER_S);
-TestSuite(one_owner, .init = begin, .fini = end, .timeout = HANGS_AFTER_S);
-TestSuite(modes, .init = begin, .fini = end, .timeout = HANGS_AFTER_S);
-TestSuite(threads, .init = begin, .fini = end, .timeout = HANGS_AFTER_S);
-TestSuite(cancellation, .init = begin, .fini = end, .timeout = HANGS_AFTER_S);
-TestSuite(signals, .init = begin, .fini = end, .timeout = HANGS_AFTER_S);
+ON_DISK_SUITE(error_number);
+ON_DISK_SUITE(descriptors);
+ON_DISK_SUITE(own_threads);
+ON_DISK_SUITE(process);
+ON_DISK_SUITE(fork);
+ON_DISK_SUITE(one_owner);
+ON_DISK_SUITE(modes);
+ON_DISK_SUITE(threads);
+ON_DISK_SUITE(cancellation);
+ON_DISK_SUITE(signals);
 
 static coupon_engine *open_sync(const char *path) {
   struct coupon_options options = help_options(COUPON_SYNC);
