@@ -310,7 +310,7 @@ struct coupon_campaign_spec {
   uint64_t closes_at_ns; /**< first moment at which none are issued any more, > opens_at_ns; 0: never */
   const char *name;      /**< at most COUPON_NAME_MAX bytes, any but zero; NULL: "" */
   /** Tickets to make memory ready for before the call returns: allocated and touched, so that no request ever waits
-   *  for it; about 30 bytes each, and most of a second for 10 million. More than the stock counts as the stock. 0:
+   *  for it; some 20 to 30 bytes each, which take their time to touch. More than the stock counts as the stock. 0:
    *  none; memory grows with the tickets, ahead of them where a thread of the library finds the time. Not part of
    *  the description: it is not recorded, and may differ when a campaign is created again. */
   uint64_t prepare;

@@ -7,8 +7,8 @@
  *   AES       where the processor has the instructions: four full rounds over one block under five independent keys. No
  *             difference of two inputs leads to any one difference of the outputs with a probability above
  *             2^-113 (L. Keliher and J. Sui, "Exact maximum expected differential and linear probability for two-round
- *             Advanced Encryption Standard", 2007, and the bound for four rounds that follows from it). 4 ns.
- *   SipHash   elsewhere: SipHash-1-3 (base/siphash.h), a pseudorandom function by its authors' analysis. 10 ns.
+ *             Advanced Encryption Standard", 2007, and the bound for four rounds that follows from it).
+ *   SipHash   elsewhere: SipHash-1-3 (base/siphash.h), a pseudorandom function by its authors' analysis.
  *
  * Neither is claimed to be a secure message code with these rounds; both are more than a table needs whose keys
  * never leave the process, and whose probes are bounded anyway.

@@ -14,6 +14,8 @@
 /* Not an answer: what was read has changed, begin again; or a request of this user is being decided, wait a little. */
 #define AGAIN 1000
 #define PENDING 1001
+/* Nor this, which taking keeps to itself: another request took first. */
+#define OVERTAKEN 1002
 
 #define PATIENT_ROUNDS 6u
 
@@ -126,14 +128,14 @@ CPN_INLINE coupon_status take_unlogged_once(coupon_engine *engine, struct cpn_ca
   ticket->time_ns = cpn_clock_now(&engine->clock);
   if (CPN_UNLIKELY(!cpn_window_contains(campaign, ticket->time_ns))) return AGAIN;
   CPN_POINT(RESERVED);
-  return cpn_stock_take_as_seen(&campaign->stock, word, 1) ? COUPON_ISSUED : PENDING; /* LP(issue) */
+  return cpn_stock_take_as_seen(&campaign->stock, word, 1) ? COUPON_ISSUED : OVERTAKEN; /* LP(issue) */
 }
 
 /* Apart, so that the way of those who take at once is a straight one. Retry: another thread took, or changed the word. */
 static coupon_status take_unlogged_again(coupon_engine *engine, struct cpn_campaign *campaign,
                                          struct coupon_ticket *ticket) {
   coupon_status status;
-  while ((status = take_unlogged_once(engine, campaign, ticket)) == PENDING) ck_pr_stall();
+  while ((status = take_unlogged_once(engine, campaign, ticket)) == OVERTAKEN) ck_pr_stall();
   return status;
 }
 
@@ -143,7 +145,7 @@ CPN_INLINE coupon_status take_unlogged(coupon_engine *engine, struct cpn_campaig
                                        struct coupon_ticket *ticket) {
   struct cpn_tickets *tickets = &campaign->tickets;
   coupon_status status = take_unlogged_once(engine, campaign, ticket);
-  if (CPN_UNLIKELY(status == PENDING)) status = take_unlogged_again(engine, campaign, ticket);
+  if (CPN_UNLIKELY(status == OVERTAKEN)) status = take_unlogged_again(engine, campaign, ticket);
   if (CPN_UNLIKELY(status != COUPON_ISSUED)) return status;
   CPN_POINT(TAKEN);
   uint64_t first = ticket->number;

@@ -7,7 +7,6 @@
  *
  * It sleeps while there is little to do: a call now and then does not wake it.
  */
-#include "base/points.h"
 #include "base/rcu.h"
 #include "engine/engine.h"
 

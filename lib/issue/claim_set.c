@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "issue/claim_set.h"
 
-/* Words for each expected user. With 1.6 one user in fifty finds both lines of the pair full when the last one comes, and
- * strangers seldom look further than their first line; small campaigns have the fuller table. */
+/* Words for each expected user. With 1.6 few users find both lines of their pair full, even the last ones, and strangers
+ * seldom look further than their first line; in small campaigns, which lie in the caches, memory counts for more. */
 static uint64_t words_for(uint64_t users) { return users < 4096 ? users + users / 4 : users + users / 5 * 3; }
 
 /* The first level: at least a pair of lines, at most a MiB before it is known that it will be used. */
@@ -55,7 +55,7 @@ static uint64_t next_lines(const struct cpn_claim_set *set, unsigned k, uint64_t
 /* Writes to every page of the system behind a level that nobody else sees yet. */
 static void level_touch(struct cpn_claim_level *level) {
   for (uint64_t i = 0; i < level->lines * CPN_CLAIM_LINE_WORDS; i += 4096 / sizeof(uint64_t))
-    atomic_store_explicit(&level->words[i], 0, memory_order_relaxed);
+    atomic_store_explicit(&level->words[i], 0, memory_order_relaxed); /* relaxed: published with the level */
 }
 
 static bool level_publish(struct cpn_claim_set *set, struct cpn_memory *memory, unsigned k, uint64_t lines,

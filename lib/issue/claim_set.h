@@ -212,7 +212,7 @@ CPN_MUST_CHECK bool cpn_claim_add_level(struct cpn_claim_set *set, struct cpn_me
 
 /* Asks the processor for the line where looking begins. */
 static inline void cpn_claim_prefetch(const struct cpn_claim_set *set, uint64_t hash) {
-  /* acquire: level_add() publishes. */
+  /* acquire: pairs with level_publish(). */
   const struct cpn_claim_level *level = atomic_load_explicit(&set->level[0], memory_order_acquire);
   if (level == NULL) return;
   uint64_t line = cpn_claim_home(hash, 0, set->first_lines);

@@ -68,6 +68,7 @@ static inline struct cpn_campaign *cpn_directory_find(const struct cpn_directory
 
 /* Asks the processor for the slot where finding begins. */
 static inline void cpn_directory_prefetch(const struct cpn_directory *directory, uint64_t id) {
+  /* acquire: as for finding; the shift before the pointer. */
   const struct cpn_directory_table *table = atomic_load_explicit(&directory->table, memory_order_acquire);
   __builtin_prefetch((const void *)&table->slot[cpn_directory_hash(directory, id) >> table->shift]);
 }

@@ -156,7 +156,8 @@ bool cpn_tickets_prepare(struct cpn_tickets *tickets, struct cpn_memory *memory,
 void cpn_tickets_touch(struct cpn_tickets *tickets, uint64_t from, uint64_t number) {
   const uint64_t step = 4096 / (tickets->user_words * 8);
   for (uint64_t n = from; n <= number; n += step) {
-    /* An exchange of 0 for 0: writes, and does not spoil what the owner of the ticket may be writing just now. */
+    /* An exchange of 0 for 0: writes, and does not spoil what the owner of the ticket may be writing just now. relaxed: it
+     * tells nobody anything. */
     uint64_t zero = 0;
     (void)atomic_compare_exchange_strong_explicit((_Atomic uint64_t *)cpn_chunks_at(&tickets->users, n - 1), &zero, 0,
                                                   memory_order_relaxed, memory_order_relaxed);
