@@ -37,27 +37,39 @@ struct group {
   struct party party[GROUP];
   /* Of each request. */
   uint8_t state[GROUP];
+  uint8_t end[GROUP]; /* of the first of a run, requests for one campaign that follow each other: where the run ends */
   struct party *of[GROUP];
   uint64_t hash[GROUP];
-  struct cpn_claim_place place[GROUP];
+  struct cpn_claim_place place[GROUP]; /* until it is claimed: `word` is the line where looking begins, or NULL */
 };
 
 static inline struct coupon_ticket *ticket_of(const struct group *group, uint32_t i) {
   return (struct coupon_ticket *)(void *)(group->tickets + i * group->element_size);
 }
 
-static inline const unsigned char *uuid_of(const struct group *group, uint32_t i) {
-  return group->of[i]->campaign->tickets.user_words == 2 ? group->requests[i].uuid : NULL;
+/* Of the request's user; 1 also where there is no such campaign. */
+static inline uint32_t words_of_user(const struct group *group, uint32_t i) {
+  return group->of[i] == NULL ? 1 : group->of[i]->campaign->tickets.user_words;
 }
 
-static inline struct cpn_user user_of(const struct group *group, uint32_t i) {
-  const unsigned char *uuid = uuid_of(group, i);
-  struct cpn_user user = {.words = {group->requests[i].user, 0}, .hash = group->hash[i]};
-  if (uuid != NULL) {
-    user.words[0] = cpn_get_u64(uuid);
-    user.words[1] = cpn_get_u64(uuid + 8);
+CPN_INLINE struct cpn_user user_of(const struct group *group, uint32_t i, uint32_t user_words) {
+  const struct coupon_request *request = &group->requests[i];
+  struct cpn_user user = {.words = {request->user, 0}, .hash = group->hash[i]};
+  if (user_words == 2) {
+    user.words[0] = cpn_get_u64(request->uuid);
+    user.words[1] = cpn_get_u64(request->uuid + 8);
   }
   return user;
+}
+
+/* Says whose answer it is, before it is given; without a log all are final, see finish(). */
+CPN_INLINE void address(struct group *group, uint32_t i, uint32_t user_words) {
+  const struct coupon_request *request = &group->requests[i];
+  struct coupon_ticket *ticket = ticket_of(group, i);
+  ticket->size = group->element_size;
+  ticket->flags = COUPON_TICKET_FINAL;
+  cpn_engine_address(ticket, request->campaign, user_words == 1 ? request->user : 0,
+                     user_words == 1 ? NULL : request->uuid);
 }
 
 static inline void answer(struct group *group, uint32_t i, coupon_status status) {
@@ -111,30 +123,42 @@ static struct party *party_of(coupon_engine *engine, struct group *group, struct
   return party;
 }
 
-static void ask_for_claims(coupon_engine *engine, struct group *group, uint64_t now) {
-  struct party *party = NULL;
+/* Where the requests end that are for the same campaign as request `i`. */
+static uint32_t run_end(const struct group *group, uint32_t i) {
+  const uint64_t campaign = group->requests[i].campaign;
+  do i++;
+  while (i < group->count && group->requests[i].campaign == campaign);
+  return i;
+}
+
+static void find_parties(coupon_engine *engine, struct group *group, uint64_t now) {
+  for (uint32_t i = 0, end; i < group->count; i = end) {
+    struct cpn_campaign *campaign = cpn_directory_find(&engine->campaigns, group->requests[i].campaign);
+    struct party *party = campaign == NULL ? NULL : party_of(engine, group, campaign, now);
+    end = run_end(group, i);
+    group->end[i] = (uint8_t)end;
+    for (uint32_t j = i; j < end; j++) {
+      group->of[j] = party;
+      group->state[j] = PUT_OFF;
+      if (CPN_LIKELY(party != NULL)) continue;
+      address(group, j, 1);
+      ticket_of(group, j)->time_ns = now;
+      answer(group, j, COUPON_NO_CAMPAIGN);
+    }
+  }
+}
+
+/* For the lines where looking for the users begins. All of them at once: memory brings them no faster while the first are
+ * worked on. */
+static void ask_for_lines(const coupon_engine *engine, struct group *group) {
   for (uint32_t i = 0; i < group->count; i++) {
+    if (CPN_UNLIKELY(group->state[i] == ANSWERED)) continue;
     const struct coupon_request *request = &group->requests[i];
-    struct coupon_ticket *ticket = ticket_of(group, i);
-    ticket->size = group->element_size;
-    ticket->flags = COUPON_TICKET_FINAL; /* without a log all answers are; see finish() */
-    if (i == 0 || request->campaign != request[-1].campaign) {
-      struct cpn_campaign *campaign = cpn_directory_find(&engine->campaigns, request->campaign);
-      party = campaign == NULL ? NULL : party_of(engine, group, campaign, now);
-    }
-    group->of[i] = party;
-    if (CPN_UNLIKELY(party == NULL)) {
-      cpn_engine_address(ticket, request->campaign, request->user, NULL);
-      ticket->time_ns = now;
-      answer(group, i, COUPON_NO_CAMPAIGN);
-      continue;
-    }
-    const unsigned char *uuid = uuid_of(group, i);
-    const struct cpn_user user = cpn_engine_user(engine, request->user, uuid);
-    cpn_claim_prefetch(&party->campaign->claims, user.hash);
-    group->hash[i] = user.hash;
-    group->state[i] = PUT_OFF;
-    cpn_engine_address(ticket, request->campaign, uuid == NULL ? request->user : 0, uuid);
+    const struct cpn_campaign *campaign = group->of[i]->campaign;
+    const unsigned char *uuid = campaign->tickets.user_words == 2 ? request->uuid : NULL;
+    group->hash[i] = cpn_engine_user(engine, request->user, uuid).hash;
+    group->place[i].word = cpn_claim_line(&campaign->claims, group->hash[i]);
+    __builtin_prefetch((const void *)group->place[i].word, 1); /* of nothing, it does nothing */
   }
 }
 
@@ -158,8 +182,9 @@ static void put_off(struct group *group, uint32_t i) {
 static void claim_with_care(coupon_engine *engine, struct group *group, uint32_t i) {
   struct party *party = group->of[i];
   struct cpn_claim_place *place = &group->place[i];
-  const struct cpn_user user = user_of(group, i);
+  const struct cpn_user user = user_of(group, i, words_of_user(group, i));
   enum cpn_claim_kind kind = CPN_CLAIM_EMPTY;
+  address(group, i, words_of_user(group, i));
   if (place->seen != 0) kind = cpn_holder_resolve(engine, party->campaign, &user, place, ticket_of(group, i));
   CPN_POINT(CLAIM_READ);
   if ((kind == CPN_CLAIM_HELD || kind == CPN_CLAIM_NUMBERED) && party->campaign->spec.user_limit != 0) {
@@ -188,14 +213,17 @@ static void claim_all(coupon_engine *engine, struct group *group) {
     struct party *party = group->of[i];
     struct cpn_claim_place *place = &group->place[i];
     const uint64_t hash = group->hash[i];
-    cpn_claim_look(&party->campaign->claims, hash, place);
     /* Mostly the user is new, and nobody else is after the place. */
-    if (CPN_LIKELY(place->seen == 0 && party->together && place->word != NULL && group->stumbled == 0 &&
-                   cpn_claim_swap(place->word, 0, cpn_claim_pending(hash)))) {
+    _Atomic uint64_t *word = cpn_claim_first_in(place->word, hash);
+    if (CPN_LIKELY(word != NULL && party->together && group->stumbled == 0 && cpn_claim_read(word) == 0 &&
+                   cpn_claim_swap(word, 0, cpn_claim_pending(hash)))) {
       CPN_POINT(CLAIMED);
+      place->word = word;
+      place->seen = 0;
       group->state[i] = CLAIMED;
       party->claimed++;
     } else {
+      cpn_claim_look(&party->campaign->claims, hash, place);
       claim_with_care(engine, group, i);
     }
   }
@@ -265,8 +293,9 @@ static uint64_t fill(coupon_engine *engine, struct group *group, uint32_t i, uin
     return cpn_record_head(CPN_RECORD_VOID, words, 0);
   }
   party->taken--;
-  const struct cpn_user user = user_of(group, i);
+  const struct cpn_user user = user_of(group, i, user_words);
   struct coupon_ticket *ticket = ticket_of(group, i);
+  address(group, i, user_words);
   ticket->lsn = at + words * UINT64_C(8);
   ticket->time_ns = time_ns;
   cpn_buffer_fill(&engine->buffer, at, 1, user.words[0]);
@@ -315,24 +344,25 @@ static void issue_logged(coupon_engine *engine, struct group *group, uint64_t wo
 
 /* --- without a log ------------------------------------------------------------------------------- */
 
-/* Those of one campaign who follow each other in the group, from `i` on. Returns where they end. */
-static uint32_t give_out(struct group *group, struct party *party, uint32_t i) {
-  struct cpn_tickets *tickets = &party->campaign->tickets;
-  const uint32_t user_words = tickets->user_words;
+/* One after the other to those of the run `i` … `end` - 1, which is one campaign's, who are claimed. In two forms:
+ * `user_words` is a constant. */
+CPN_INLINE void give_out(struct group *group, uint32_t i, uint32_t end, uint32_t user_words) {
+  struct party *party = group->of[i];
   struct cpn_ticket_spot spot = {.left = 0};
   uint64_t number = party->number;
   uint32_t taken = party->taken;
-  for (; i < group->count && group->of[i] == party; i++) {
-    if (group->state[i] != CLAIMED) continue;
+  for (; i < end; i++) {
+    if (CPN_UNLIKELY(group->state[i] != CLAIMED)) continue;
     if (CPN_UNLIKELY(taken == 0)) {
       unclaim(group, i);
       continue;
     }
-    if (CPN_UNLIKELY(spot.left == 0)) spot = cpn_tickets_spot(tickets, number);
-    const struct cpn_user user = user_of(group, i);
+    if (CPN_UNLIKELY(spot.left == 0)) spot = cpn_tickets_spot(&party->campaign->tickets, number);
+    const struct cpn_user user = user_of(group, i, user_words);
     cpn_tickets_put_at(spot, user_words, user.words, 1, party->time_ns);
     cpn_claim_write(group->place[i].word, cpn_claim_numbered(user.hash, number));
     struct coupon_ticket *ticket = ticket_of(group, i);
+    address(group, i, user_words);
     ticket->number = number++;
     ticket->time_ns = party->time_ns;
     answer(group, i, COUPON_ISSUED);
@@ -343,7 +373,6 @@ static uint32_t give_out(struct group *group, struct party *party, uint32_t i) {
   }
   party->number = number;
   party->taken = taken;
-  return i;
 }
 
 static void issue_unlogged(coupon_engine *engine, struct group *group) {
@@ -351,7 +380,14 @@ static void issue_unlogged(coupon_engine *engine, struct group *group) {
     if (group->party[i].claimed != 0) take_unlogged(engine, &group->party[i]);
   }
   CPN_POINT(TAKEN);
-  for (uint32_t i = 0; i < group->count;) i = group->of[i] == NULL ? i + 1 : give_out(group, group->of[i], i);
+  for (uint32_t i = 0, end; i < group->count; i = end) {
+    end = group->end[i];
+    if (group->of[i] == NULL) continue;
+    if (group->of[i]->campaign->tickets.user_words == 1)
+      give_out(group, i, end, 1);
+    else
+      give_out(group, i, end, 2);
+  }
 }
 
 /* --- the group ----------------------------------------------------------------------------------- */
@@ -360,7 +396,8 @@ static void issue_unlogged(coupon_engine *engine, struct group *group) {
 static void issue_alone(coupon_engine *engine, struct group *group) {
   for (uint32_t i = 0; i < group->count; i++) {
     if (group->state[i] != PUT_OFF) continue;
-    const struct cpn_user user = user_of(group, i);
+    const struct cpn_user user = user_of(group, i, words_of_user(group, i));
+    address(group, i, words_of_user(group, i));
     answer(group, i, cpn_engine_decide(engine, group->of[i]->campaign, &user, ticket_of(group, i)));
   }
 }
@@ -383,7 +420,8 @@ static void issue_group(coupon_engine *engine, struct group *group) {
   group->parties = group->put_off = group->stumbled = 0;
   bool mixed = group->requests[0].campaign != group->requests[group->count - 1].campaign;
   if (mixed) ask_for_campaigns(engine, group);
-  ask_for_claims(engine, group, now);
+  find_parties(engine, group, now);
+  ask_for_lines(engine, group);
   if (mixed) ask_for_tickets(group);
   claim_all(engine, group);
   const uint64_t words = words_of(group);

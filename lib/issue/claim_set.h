@@ -62,14 +62,11 @@ enum cpn_claim_kind {
 static inline enum cpn_claim_kind cpn_claim_kind_of(uint64_t claim) { return (enum cpn_claim_kind)(claim & 7); }
 static inline uint64_t cpn_claim_body(uint64_t claim) { return claim >> 3 & CPN_CLAIM_BODY_MASK; }
 
-/* The low 16 bits of the hash, but 0 counts as 1; lines are chosen by its high bits. */
-static inline uint64_t cpn_claim_tag(uint64_t hash) {
-  uint64_t tag = hash & 0xffff;
-  return tag + (tag == 0);
-}
+/* The low 16 bits of the hash, the last of them set, so that a tag is not 0; lines are chosen by its high bits. */
+static inline uint64_t cpn_claim_tag(uint64_t hash) { return (hash & 0xffff) | 1; }
 
 static inline uint64_t cpn_claim_make(uint64_t hash, uint64_t body, enum cpn_claim_kind kind) {
-  return cpn_claim_tag(hash) << CPN_CLAIM_TAG_SHIFT | body << 3 | (uint64_t)kind;
+  return (hash | 1) << CPN_CLAIM_TAG_SHIFT | body << 3 | (uint64_t)kind;
 }
 static inline uint64_t cpn_claim_pending(uint64_t hash) {
   return cpn_claim_make(hash, hash >> 16 & CPN_CLAIM_BODY_MASK, CPN_CLAIM_PENDING);
@@ -203,6 +200,21 @@ CPN_INLINE void cpn_claim_look(const struct cpn_claim_set *set, uint64_t hash, s
 }
 #endif
 
+/* A short look, into the first line alone: the first word that is empty or bears the tag. NULL: neither; `line` may be. */
+CPN_INLINE _Atomic uint64_t *cpn_claim_first_in(_Atomic uint64_t *line, uint64_t hash) {
+  if (CPN_UNLIKELY(line == NULL)) return NULL;
+#if CPN_WIDE_LOADS
+  unsigned candidates = cpn_claim_candidates(line, cpn_claim_tag(hash));
+  return CPN_LIKELY(candidates != 0) ? &line[__builtin_ctz(candidates)] : NULL;
+#else
+  for (uint32_t i = 0; i < CPN_CLAIM_LINE_WORDS; i++) {
+    uint64_t claim = cpn_claim_read(&line[i]);
+    if (claim == 0 || claim >> CPN_CLAIM_TAG_SHIFT == cpn_claim_tag(hash)) return &line[i];
+  }
+  return NULL;
+#endif
+}
+
 /* The next such place behind `place`, whose claim has turned out to be another user's. */
 void cpn_claim_look_on(const struct cpn_claim_set *set, uint64_t hash, struct cpn_claim_place *place);
 
@@ -210,13 +222,11 @@ void cpn_claim_look_on(const struct cpn_claim_set *set, uint64_t hash, struct cp
 CPN_MUST_CHECK bool cpn_claim_add_level(struct cpn_claim_set *set, struct cpn_memory *memory,
                                         const struct cpn_claim_place *place);
 
-/* Asks the processor for the line where looking begins. */
-static inline void cpn_claim_prefetch(const struct cpn_claim_set *set, uint64_t hash) {
-  /* acquire: pairs with level_publish(). */
-  const struct cpn_claim_level *level = atomic_load_explicit(&set->level[0], memory_order_acquire);
-  if (level == NULL) return;
-  uint64_t line = cpn_claim_home(hash, 0, set->first_lines);
-  __builtin_prefetch((const void *)&level->words[line * CPN_CLAIM_LINE_WORDS], 1);
+/* The line where looking begins, for asking the processor for it, and for cpn_claim_first_in(). NULL: there is none yet. */
+CPN_INLINE _Atomic uint64_t *cpn_claim_line(const struct cpn_claim_set *set, uint64_t hash) {
+  struct cpn_claim_level *level = cpn_claim_level_at(set, 0);
+  if (CPN_UNLIKELY(level == NULL)) return NULL;
+  return &level->words[cpn_claim_home(hash, 0, set->first_lines) * CPN_CLAIM_LINE_WORDS];
 }
 
 /* All changes of a claim. Making it PENDING is seq_cst, as for the stock's word: the protocol was checked under
