@@ -4,7 +4,8 @@
  *
  * Every call is timed. Beside it, timed alike in the same run: a random load and exchange on 2 GiB, which shows the
  * machine's and the scheduler's own tail, and liburcu's table. Once with memory prepared, once growing, where stock is
- * without end and nothing was announced.
+ * without end and nothing was announced. Before that: how often, and for how long, a loop that only reads the clock
+ * stands still, which no call can be spared.
  */
 #include <stdlib.h>
 
@@ -102,6 +103,46 @@ static void time_machine(struct bench *bench, const struct timer *timer, struct 
   tails_take(tails, round, timer, histograms, bench->threads);
 }
 
+/* ---- what nobody is spared ---- */
+
+#define PAUSE_NS 10000.0 /* from here on it is one: nothing a processor does by itself takes as long */
+
+struct pauses {
+  const struct timer *timer;
+  uint64_t end_ns;
+  struct histogram *histograms;
+};
+
+static void watch_body(void *context, int thread) {
+  const struct pauses *pauses = context;
+  const uint64_t least = (uint64_t)(PAUSE_NS / pauses->timer->ns_per_tick);
+  uint64_t last = timer_ticks(pauses->timer);
+  while (bench_now_ns() < pauses->end_ns) {
+    for (int i = 0; i < 1000; i++) {
+      uint64_t now = timer_ticks(pauses->timer);
+      if (now - last >= least) histogram_add(&pauses->histograms[thread], now - last);
+      last = now;
+    }
+  }
+}
+
+static void run_pauses(struct bench *bench, const struct timer *timer) {
+  const uint64_t length_ns = bench->quick ? 20000000 : 1000000000;
+  struct pauses pauses = {.timer = timer, .histograms = timer_histograms(bench->threads)};
+  pauses.end_ns = bench_now_ns() + length_ns;
+  (void)bench_run(bench->threads, watch_body, &pauses);
+  const struct histogram *all = timer_merged(pauses.histograms, bench->threads);
+  bench_head("pauses of 10 us and more in a loop that only reads the clock");
+  struct bench_row row = {.name = "pauses, a second and processor", .threads = bench->threads, .unit = "1/s"};
+  row.value = (double)all->count * 1e9 / (double)length_ns / bench->threads;
+  bench_row(bench, &row);
+  row.name = "half of them are shorter than";
+  row.unit = "ns";
+  row.value = all->count == 0 ? 0 : timer_quantile(timer, all, 50);
+  bench_row(bench, &row);
+  free(pauses.histograms);
+}
+
 /* ---- rows ---- */
 
 static void run_rows(struct bench *bench, uint64_t users, const char *series, const struct medians *medians,
@@ -157,6 +198,7 @@ int main(int count, char **arguments) {
   timer_init(&timer);
   bench_head("timer");
   timer_row(&timer, &bench);
+  run_pauses(&bench, &timer);
   uint64_t users = bench_size(&bench, BENCH_STANDARD);
   if (!bench_skips(&bench, users)) {
     run_size(&bench, &timer, users, true);
