@@ -15,12 +15,12 @@
 
 #include "bench.h"
 
-#define LEASED UINT64_C(64)                     /* units taken into a cell at a time */
-#define REMAINING ((UINT64_C(1) << 41) - 1)     /* of a word: units; above them the epoch */
+#define LEASED UINT64_C(64)                 /* units taken into a cell at a time */
+#define REMAINING ((UINT64_C(1) << 41) - 1) /* of a word: units; above them the epoch */
 #define RECORD_SIZE UINT64_C(24)
 #define LINE 64
-#define IN_CACHES (UINT64_C(1) << 12)           /* entries of a thread's table that stays in its first cache */
-#define BEYOND_CACHES (UINT64_C(1) << 24)       /* lines: a GiB */
+#define IN_CACHES (UINT64_C(1) << 12)     /* entries of a thread's table that stays in its first cache */
+#define BEYOND_CACHES (UINT64_C(1) << 24) /* lines: a GiB */
 #define CALLS (4 * BENCH_MILLION)
 
 enum stock_kind { NO_STOCK, ONE_WORD, LEASES };
@@ -45,8 +45,8 @@ struct run {
 /* One unit from a word, if its epoch is still the one it was read with: seq_cst, as in the library. */
 static void take(_Atomic uint64_t *word, uint64_t units) {
   uint64_t seen = atomic_load_explicit(word, memory_order_seq_cst);
-  while (!atomic_compare_exchange_strong_explicit(word, &seen, seen - units, memory_order_seq_cst,
-                                                  memory_order_seq_cst)) {
+  while (
+      !atomic_compare_exchange_strong_explicit(word, &seen, seen - units, memory_order_seq_cst, memory_order_seq_cst)) {
   }
 }
 
@@ -108,11 +108,15 @@ static void compare(struct bench *bench, struct run *run, const char *where, int
   (void)snprintf(name, sizeof name, "%s: one word", where);
   bench_row(bench, &(struct bench_row){.name = name, .threads = threads, .value = one_word, .unit = "M/s"});
   (void)snprintf(name, sizeof name, "%s: leased", where);
-  bench_row(bench, &(struct bench_row){.name = name, .threads = threads, .value = leased, .unit = "M/s",
-                                       .limit = one_word, .beside = "one word"});
+  bench_row(
+      bench,
+      &(struct bench_row){
+          .name = name, .threads = threads, .value = leased, .unit = "M/s", .limit = one_word, .beside = "one word"});
   (void)snprintf(name, sizeof name, "%s: no stock at all", where);
-  bench_row(bench, &(struct bench_row){.name = name, .threads = threads, .value = none, .unit = "M/s",
-                                       .limit = one_word, .beside = "one word"});
+  bench_row(
+      bench,
+      &(struct bench_row){
+          .name = name, .threads = threads, .value = none, .unit = "M/s", .limit = one_word, .beside = "one word"});
 }
 
 int main(int count, char **arguments) {
