@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What every fuzzer does with a directory once it lies on the disk in memory: both readers open it, and are held to each
+ * other and to what must be true of a directory that they accept.
+ *
+ *   - the library and the verifier both accept, or both refuse; they refuse for a reason, and say it
+ *   - what they accept they read alike: records, LSN, life, what is cut; campaigns, and every ticket
+ *   - never more tickets than stock, numbers 1 … k, one ticket to a user who may have one
+ *   - looking changes nothing; opening for writing keeps what looking saw; what is closed opens again as it was, with
+ *     nothing to cut, and with the tickets issued meanwhile
+ *   - beside an owner, the library and the verifier stop at the hint's LSN, wherever a frame ends
+ */
+#ifndef TESTS_FUZZ_JUDGE_H
+#define TESTS_FUZZ_JUDGE_H
+
+#include "memory_disk.h"
+
+/* The disk that a target fills before it calls judge_directory(). */
+extern struct memory_disk judge_disk;
+
+/* Once, before the first input. */
+void judge_begin(void);
+
+/* What to look at besides opening: taken from the input, so that a finding can be repeated from it. */
+enum { JUDGE_GOES_ON = 1, JUDGE_BESIDE_OWNER = 2 };
+
+/* Judges what lies on the disk. Returns a summary of what happened, the same number for what looks alike: a driver without
+ * coverage to go by keeps inputs whose number is new. A finding ends the process. */
+uint64_t judge_directory(unsigned what);
+
+/* Says what is wrong, after "FINDING: ", and ends the process. */
+_Noreturn void judge_finding(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+#endif
