@@ -146,7 +146,9 @@ enum cpn_decoded cpn_segment_header_decode(struct cpn_segment_header *header, co
   header->life = cpn_get_u64(block + SEGMENT_LIFE);
   header->segment_size = cpn_get_u64(block + SEGMENT_SIZE);
   header->time_ns = cpn_get_u64(block + SEGMENT_TIME);
-  return header->first_lsn <= COUPON_LSN_MAX ? CPN_DECODED_OK : CPN_DECODED_DAMAGED;
+  bool possible = header->first_lsn <= COUPON_LSN_MAX && header->segment_size >= CPN_BLOCK_SIZE &&
+                  header->segment_size % CPN_BLOCK_SIZE == 0;
+  return possible ? CPN_DECODED_OK : CPN_DECODED_DAMAGED;
 }
 
 void cpn_segment_name(uint64_t number, char name[CPN_SEGMENT_NAME_SIZE]) {

@@ -256,14 +256,12 @@ static coupon_status read_frames(struct cpn_reader *reader, struct segment *segm
 static coupon_status search_tail(struct cpn_reader *reader, struct segment *segment, struct cpn_fault *fault) {
   reader->tail_end = reader->offset;
   for (uint64_t at = reader->offset; at < segment->size; at += CPN_BLOCK_SIZE) {
-    size_t size = (size_t)cpn_min_u64(CPN_BLOCK_SIZE, segment->size - at);
-    const unsigned char *block = segment_at(segment, at, size);
+    const unsigned char *block = segment_at(segment, at, CPN_BLOCK_SIZE);
     if (block == NULL) break;
-    if (block_is_zero(block, size)) continue;
-    reader->tail_end = at + size;
+    if (block_is_zero(block, CPN_BLOCK_SIZE)) continue;
+    reader->tail_end = at + CPN_BLOCK_SIZE;
     struct cpn_frame frame;
-    if (size >= CPN_FRAME_HEADER_SIZE &&
-        cpn_frame_decode(&frame, reader->manifest.identity, segment->number, at, block) == CPN_DECODED_OK)
+    if (cpn_frame_decode(&frame, reader->manifest.identity, segment->number, at, block) == CPN_DECODED_OK)
       reader->proof_lsn = cpn_max_u64(reader->proof_lsn, frame.synced_lsn);
   }
   if (segment->error < 0) return cpn_fault_from_io(fault, segment->error, segment->name, "cannot read a log segment");
