@@ -190,11 +190,11 @@ static enum next next_frame(struct cpn_reader *reader, struct segment *segment, 
   return next_life && !cpn_frame_begins_life(frame, *bytes) ? NEXT_NOTHING : NEXT_FRAME;
 }
 
-/* LIFE stands first in the first frame of a life, and nowhere else. */
+/* LIFE stands first in the first frame of a life, and nowhere else; nothing of a life stands behind its END. */
 static bool life_rule_holds(const struct cpn_reader *reader, const struct cpn_frame *frame,
                             const struct cpn_record *record, bool first) {
   bool begins = first && frame->life == reader->life + 1;
-  if (record->type != CPN_RECORD_LIFE) return !begins;
+  if (record->type != CPN_RECORD_LIFE) return !begins && !reader->ended;
   return begins && record->life == frame->life && record->began_lsn == frame->first_lsn;
 }
 
@@ -211,6 +211,7 @@ static coupon_status visit_records(struct cpn_reader *reader, const struct segme
     if (decoded != CPN_DECODED_OK || !life_rule_holds(reader, frame, &record, at == 0))
       return damaged(fault, segment, frame->offset, "a record breaks the format; restore the segment from a copy");
     at += length;
+    reader->ended = record.type == CPN_RECORD_END;
     record.lsn = frame->first_lsn + at;
     coupon_status status = reader->each(reader->context, &record, fault);
     if (status < 0) {

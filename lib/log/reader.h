@@ -27,6 +27,7 @@ struct cpn_reader {
   uint64_t first_number, last_number; /* segments */
   uint64_t lsn;                       /* stop: end of the last valid frame */
   uint64_t life;
+  bool ended;         /* its last record is END */
   uint64_t offset;    /* stop, in the last segment */
   uint64_t file_size; /* of the last segment */
   uint64_t tail_end;  /* behind the last byte that is not zero, >= offset */
