@@ -252,8 +252,8 @@ static coupon_status read_frames(struct cpn_reader *reader, struct segment *segm
   return COUPON_OK;
 }
 
-/* What lies behind the stop: evidence that more had been synced, and the end of what is not zero. Frames of any
- * life count: their claims were true when they were written, and what was synced then was kept ever since. */
+/* What lies behind a segment's last frame: evidence that more had been synced, and the end of what is not zero. Frames
+ * of any life count: their claims were true when they were written, and what was synced then was kept ever since. */
 static coupon_status search_tail(struct cpn_reader *reader, struct segment *segment, struct cpn_fault *fault) {
   reader->tail_end = reader->offset;
   for (uint64_t at = reader->offset; at < segment->size; at += CPN_BLOCK_SIZE) {
@@ -287,8 +287,7 @@ static coupon_status read_segments(struct cpn_reader *reader, unsigned char *win
     if (status == COUPON_OK && segment.header.first_lsn != reader->lsn)
       status = wrong_beginning(reader, &before, &segment, fault);
     if (status == COUPON_OK) status = read_frames(reader, &segment, fault);
-    if (status == COUPON_OK && number == reader->last_number && reader->limit_lsn == UINT64_MAX)
-      status = search_tail(reader, &segment, fault);
+    if (status == COUPON_OK && reader->limit_lsn == UINT64_MAX) status = search_tail(reader, &segment, fault);
     reader->file_size = segment.size;
     segment_close(&segment);
     before = segment;
