@@ -49,7 +49,7 @@ struct frame {
   uint64_t life;
   uint64_t payload;
   uint64_t total; /* header, payload and padding */
-  bool known;     /* of version 1 with plain records */
+  bool known;     /* of version 1 with plain records, and zeros behind them */
   const unsigned char *bytes;
 };
 
@@ -128,39 +128,31 @@ static enum step take_records(struct reader *r, const struct file *file, const s
 
 /* --- frames ----------------------------------------------------------------------------------- */
 
-/* A *valid header*: right magic and checksum, at the place it names. Says nothing about what follows it. */
-static bool header_valid(const struct reader *r, const struct file *file, uint64_t offset, const unsigned char *h) {
+/* A header with the right magic and checksum, at the place it names. Says nothing about its numbers, nor about what
+ * follows it. */
+static bool header_sealed(const struct reader *r, const struct file *file, uint64_t offset, const unsigned char *h) {
   return memcmp(h, "CPNF", 4) == 0 && read_u64(h + 40) == file->number &&
          (uint64_t)read_u32(h + 36) * FILE_BLOCK == offset &&
          file_checksum_with(r->identity, h, 56) == read_u64(h + 56);
 }
 
-/* The rest of a frame whose header is valid: is it the next one, whole? NULL if so, else why not. */
-static const char *not_next(struct reader *r, const struct frame *frame) {
-  if (frame->first_lsn != r->finding->lsn) return "a frame of another LSN stands where the next one should";
-  if (file_checksum(frame->bytes + FRAME_HEADER, frame->total - FRAME_HEADER) != read_u64(frame->bytes + 48))
-    return "the checksum of a frame's contents is wrong";
-  if (frame->life == r->life && r->life != 0) return NULL;
-  const unsigned char *record = frame->bytes + FRAME_HEADER;
-  bool begins = !frame->known || (frame->payload >= 16 && record[0] == RECORD_LIFE &&
-                                  read_u64(record + RECORD_HEAD + LIFE_NUMBER) == frame->life);
-  return frame->life == r->life + 1 && begins ? NULL : "a frame of another life stands where the next one should";
+/* Why the numbers of such a header cannot be; NULL: they can, the header is *valid*. */
+static const char *impossible(const unsigned char *h) {
+  uint64_t payload = read_u32(h + FRAME_PAYLOAD), first_lsn = read_u64(h + FRAME_FIRST_LSN);
+  if (payload < 8 || payload % 8 != 0) return "a frame has a length that no frame has";
+  if (first_lsn % 8 != 0 || first_lsn > LSN_MAX) return "a frame begins at an LSN where no frame can";
+  return read_u64(h + FRAME_SYNCED_LSN) > first_lsn ? "a frame calls itself synced before it was written" : NULL;
 }
 
-/* A frame that is valid as the next one, but not as version 1 writes it. */
-static enum step check_form(struct reader *r, const struct file *file, const struct frame *frame) {
-  const unsigned char *h = frame->bytes;
-  if (!frame->known)
-    return judge(r, READ_NEWER, file->name, frame->offset, "a frame has a version or an encoding unknown to version 1");
-  if (frame->payload < 8 || frame->payload % 8 != 0 || frame->payload > PAYLOAD_MAX)
-    return judge(r, READ_DAMAGED, file->name, frame->offset, "a frame has a length that no frame has");
-  if (read_u64(h + FRAME_SYNCED_LSN) > frame->first_lsn)
-    return judge(r, READ_DAMAGED, file->name, frame->offset, "a frame calls itself synced before it was written");
-  if (frame->first_lsn + frame->payload > LSN_MAX)
-    return judge(r, READ_DAMAGED, file->name, frame->offset, "a frame reaches beyond the last possible LSN");
-  if (!file_all_zero(h + FRAME_HEADER + frame->payload, frame->total - FRAME_HEADER - frame->payload))
-    return judge(r, READ_NEWER, file->name, frame->offset, "a frame's padding is not zero");
-  return STEP_ON;
+/* Whether a frame that can be read is the next one, and whole. NULL if so, else why not. */
+static const char *not_next(const struct reader *r, const struct frame *frame) {
+  if (file_checksum(frame->bytes + FRAME_HEADER, frame->total - FRAME_HEADER) != read_u64(frame->bytes + 48))
+    return "the checksum of a frame's contents is wrong";
+  if (frame->life == r->life || !frame->known) return NULL;
+  const unsigned char *record = frame->bytes + FRAME_HEADER;
+  bool begins =
+      frame->payload >= 32 && record[0] == RECORD_LIFE && read_u64(record + RECORD_HEAD + LIFE_NUMBER) == frame->life;
+  return begins ? NULL : "a frame of another life stands where the next one should";
 }
 
 /* Reads the frame at `offset`, if it is the next one: its records are visited and `*offset` moves behind it. */
@@ -168,8 +160,15 @@ static enum step next_frame(struct reader *r, struct file *file, uint64_t *offse
   const unsigned char *h = file_view(file, *offset, FILE_BLOCK);
   if (h == NULL) return cannot_read(r, file);
   *why = "no valid frame is here";
-  if (!header_valid(r, file, *offset, h)) return STEP_NO_FRAME;
+  if (!header_sealed(r, file, *offset, h)) return STEP_NO_FRAME;
+  if (impossible(h) != NULL) return judge(r, READ_DAMAGED, file->name, *offset, "%s", impossible(h));
+  *why = "a frame of another LSN stands where the next one should";
+  if (read_u64(h + FRAME_FIRST_LSN) != r->finding->lsn) return STEP_NO_FRAME;
+  *why = "a frame of another life stands where the next one should";
+  uint64_t life = read_u64(h + FRAME_LIFE);
+  if ((life != r->life || life == 0) && life != r->life + 1) return STEP_NO_FRAME;
   uint64_t payload = read_u32(h + FRAME_PAYLOAD);
+  if (payload > PAYLOAD_MAX) return judge(r, READ_DAMAGED, file->name, *offset, "a frame is longer than any can be");
   uint64_t total = (FRAME_HEADER + payload + FILE_BLOCK - 1) / FILE_BLOCK * FILE_BLOCK;
   *why = "a frame reaches beyond the end of its file";
   if (total > file->size - *offset) return STEP_NO_FRAME;
@@ -177,14 +176,19 @@ static enum step next_frame(struct reader *r, struct file *file, uint64_t *offse
   if (h == NULL) return cannot_read(r, file);
   struct frame frame = {.offset = *offset,
                         .first_lsn = read_u64(h + FRAME_FIRST_LSN),
-                        .life = read_u64(h + FRAME_LIFE),
+                        .life = life,
                         .payload = payload,
                         .total = total,
-                        .known = h[4] == 1 && h[5] == 0 && h[6] == 0 && h[7] == 0,
+                        .known = h[4] == 1 && h[5] == 0 && h[6] == 0 && h[7] == 0 &&
+                                 file_all_zero(h + FRAME_HEADER + payload, total - FRAME_HEADER - payload),
                         .bytes = h};
   *why = not_next(r, &frame);
   if (*why != NULL) return STEP_NO_FRAME;
-  if (check_form(r, file, &frame) != STEP_ON) return STEP_OVER;
+  if (!frame.known)
+    return judge(r, READ_NEWER, file->name, *offset,
+                 "a frame has a version, an encoding or padding unknown to version 1");
+  if (frame.first_lsn + frame.payload > LSN_MAX)
+    return judge(r, READ_DAMAGED, file->name, *offset, "a frame reaches beyond the last possible LSN");
   if (frame.first_lsn + frame.payload > end_lsn)
     return judge(r, READ_DAMAGED, file->name, *offset, "a frame reaches beyond the first LSN of the next segment");
   *offset += total;
@@ -202,7 +206,7 @@ static enum step scan_rest(struct reader *r, struct file *file, uint64_t from, u
     if (block == NULL) return cannot_read(r, file);
     if (file_all_zero(block, length)) continue;
     *filled = offset + length;
-    if (length == FILE_BLOCK && header_valid(r, file, offset, block))
+    if (length == FILE_BLOCK && header_sealed(r, file, offset, block) && impossible(block) == NULL)
       take_proof(r, read_u64(block + FRAME_SYNCED_LSN), file->name, offset);
   }
   return STEP_ON;
@@ -230,7 +234,7 @@ static enum step open_segment(struct reader *r, uint64_t number, struct file *fi
                  read_u64(h + 56));
   file->size = read_u64(h + 56);
   file->first_lsn = read_u64(h + 40);
-  if (file->size < FILE_BLOCK || file->first_lsn > LSN_MAX)
+  if (file->size < FILE_BLOCK || file->size % FILE_BLOCK != 0 || file->first_lsn > LSN_MAX)
     return judge(r, READ_DAMAGED, file->name, 0, "the segment's header says what cannot be");
   return STEP_ON;
 }

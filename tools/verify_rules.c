@@ -127,11 +127,19 @@ static void take_open(struct rules *rules, const struct read_record *record, str
   if (campaign->closed) broken(rules, record, "campaign %" PRIu64 " opens after it has closed", campaign->id);
   if (campaign->opens_at_ns == 0)
     broken(rules, record, "campaign %" PRIu64 " has an OPEN record, but no opening time", campaign->id);
+  if (read_u64(record->body) < campaign->opens_at_ns)
+    broken(rules, record, "campaign %" PRIu64 " opens before its opening time", campaign->id);
   campaign->opened = true;
 }
 
 static void take_close(struct rules *rules, const struct read_record *record, struct rules_campaign *campaign) {
   if (campaign->closed) broken(rules, record, "campaign %" PRIu64 " closes twice", campaign->id);
+  if (campaign->opens_at_ns != 0 && !campaign->opened)
+    broken(rules, record, "campaign %" PRIu64 " closes before its OPEN record", campaign->id);
+  if (campaign->closes_at_ns == 0)
+    broken(rules, record, "campaign %" PRIu64 " has a CLOSE record, but no closing time", campaign->id);
+  if (read_u64(record->body) < campaign->closes_at_ns)
+    broken(rules, record, "campaign %" PRIu64 " closes before its closing time", campaign->id);
   campaign->closed = true;
 }
 
