@@ -277,8 +277,8 @@ static enum step walk(struct reader *r, struct file *file, const struct file *ne
   enum step step = STEP_ON;
   if (end_lsn < r->finding->lsn)
     return judge(r, READ_DAMAGED, next->name, 0, "the segment begins before the end of the one before it");
-  while (step == STEP_ON && r->finding->lsn < r->limit_lsn && r->finding->lsn < end_lsn &&
-         file->size - offset >= FILE_BLOCK)
+  /* On to where no frame follows: one behind the place where the next file says that this one ended is damage. */
+  while (step == STEP_ON && r->finding->lsn < r->limit_lsn && file->size - offset >= FILE_BLOCK)
     step = next_frame(r, file, &offset, end_lsn, &why);
   if (step == STEP_OVER || r->finding->lsn >= r->limit_lsn) return STEP_OVER;
   if (r->finding->lsn != end_lsn)

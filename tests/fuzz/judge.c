@@ -279,8 +279,8 @@ static void read_beside_owner(const struct verified *all) {
 
 static uint64_t summary(const struct coupon_report *report, const struct verified *v) {
   const uint64_t words[] = {(uint64_t)report->status,
-                            cpn_checksum(report->message, strlen(report->message)),
-                            cpn_checksum(v->finding.why, strlen(v->finding.why)),
+                            cpn_checksum(report->message, strcspn(report->message, "0123456789")),
+                            cpn_checksum(v->finding.why, strcspn(v->finding.why, "0123456789")),
                             cpn_min_u64(report->records, 12),
                             cpn_min_u64(report->tickets, 6),
                             v->rules.count,
