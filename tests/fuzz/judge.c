@@ -289,6 +289,11 @@ static uint64_t summary(const struct coupon_report *report, const struct verifie
   return cpn_checksum(words, sizeof words);
 }
 
+unsigned judge_choose(uint64_t sum) {
+  return (sum % 8 == 0 ? JUDGE_GOES_ON : 0U) | (sum % 16 == 1 ? JUDGE_BESIDE_OWNER : 0U) |
+         (sum % 4 == 2 ? JUDGE_REFUSED_TWICE : 0U);
+}
+
 uint64_t judge_directory(unsigned what) {
   static struct verified v; /* large, and one at a time */
   struct coupon_report report;
@@ -302,6 +307,7 @@ uint64_t judge_directory(unsigned what) {
     if ((what & JUDGE_BESIDE_OWNER) != 0) read_beside_owner(&v);
   }
   rules_fini(&v.rules);
-  write_and_read(status, seen, (what & JUDGE_GOES_ON) != 0);
+  if (status >= 0 || status == COUPON_E_ACCESS || (what & JUDGE_REFUSED_TWICE) != 0)
+    write_and_read(status, seen, (what & JUDGE_GOES_ON) != 0);
   return kind;
 }

@@ -40,7 +40,7 @@ void log_build_life(struct log_build *made) {
 }
 
 void log_build_campaign(struct log_build *made, unsigned index, uint64_t limit, unsigned kind, uint64_t opens,
-                         uint64_t closes, const char *name) {
+                        uint64_t closes, const char *name) {
   uint32_t length = (uint32_t)strlen(name);
   unsigned char *record = log_build_record(made, 4, 8 + (length + 7) / 8, index);
   cpn_put_u64(record + 8, 10 + index);

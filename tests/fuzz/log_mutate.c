@@ -48,8 +48,8 @@ static size_t find_record(struct input *in, size_t frame, bool or_end, size_t *l
 /* --- fields ------------------------------------------------------------------------------------------- */
 
 static uint64_t odd_value(struct input *in, uint64_t before) {
-  static const uint64_t values[] = {0, 1, 2, 7, 8, 64, 255, 256, 512, 1 << 20, 1 << 21, UINT64_C(1) << 40,
-                                    UINT64_C(1) << 48, UINT64_MAX};
+  static const uint64_t values[] = {
+      0, 1, 2, 7, 8, 64, 255, 256, 512, 1 << 20, 1 << 21, UINT64_C(1) << 40, UINT64_C(1) << 48, UINT64_MAX};
   switch (below(in, 5)) {
     case 0:
       return before + 1 + below(in, 8);

@@ -33,7 +33,8 @@ void memory_disk_init(struct memory_disk *disk);
 void memory_disk_clear(struct memory_disk *disk);
 
 /* A new file with these bytes, and zeros behind them up to `size`; what does not fit is left away. */
-void memory_disk_put(struct memory_disk *disk, const char *name, const unsigned char *bytes, size_t length, size_t size);
+void memory_disk_put(struct memory_disk *disk, const char *name, const unsigned char *bytes, size_t length,
+                     size_t size);
 
 /* NULL: there is no such file. */
 struct memory_file *memory_disk_find(struct memory_disk *disk, const char *name);

@@ -5,7 +5,7 @@
  *   NAME [-runs=N] [-seed=S] [FILE | DIRECTORY …]
  *
  * runs every file as it is, then N mutations of them. It keeps what ends in a way not seen before, as libFuzzer keeps
- * what covers something new, and goes on from there. A finding prints the input to ./finding first of all.
+ * what covers something new, and goes on from there. The input of a finding is left in ./finding.
  */
 #include <dirent.h>
 #include <signal.h>
@@ -33,6 +33,7 @@ static size_t kept_count, given_count;
 static uint64_t seen[SEEN_SLOTS], new_count;
 static struct input now;
 static uint64_t mutation_random;
+static unsigned long long seed = 1, execution;
 
 _Noreturn static void die(const char *what, const char *which) {
   (void)fprintf(stderr, "%s: %s\n", what, which);
@@ -61,8 +62,10 @@ static void keep(void) {
   kept[place] = copy;
 }
 
-/* A finding aborts: leave the input behind. */
+/* A finding aborts: say how it is made again, and leave the input behind. Not from anywhere, but from judge_finding(), an
+ * invariant or an assertion, so what is called here is in no state of its own. */
 static void save_finding(int signal_number) {
+  (void)fprintf(stderr, "seed %llu, mutation %llu; the input is in ./finding\n", seed, execution);
   FILE *file = fopen("finding", "wb");
   if (file != NULL) {
     (void)fwrite(now.bytes, 1, now.size, file);
@@ -129,8 +132,8 @@ size_t LLVMFuzzerMutate(uint8_t *data, size_t size, size_t max_size) {
 
 static void mutate_and_run(void) {
   now = *kept[log_input_random(&mutation_random) % kept_count];
-  unsigned seed = (unsigned)log_input_random(&mutation_random);
-  now.size = LLVMFuzzerCustomMutator(now.bytes, now.size, sizeof now.bytes, seed);
+  unsigned which = (unsigned)log_input_random(&mutation_random);
+  now.size = LLVMFuzzerCustomMutator(now.bytes, now.size, sizeof now.bytes, which);
   run_now();
   if (is_new(target_summary)) keep();
 }
@@ -142,7 +145,7 @@ static double seconds_now(void) {
 }
 
 int main(int argc, char **argv) {
-  unsigned long long runs = 200000, seed = 1;
+  unsigned long long runs = 200000;
   const char *given = getenv("COUPON_TEST_SEED"); /* NOLINT(concurrency-mt-unsafe): there is one thread */
   if (given != NULL) seed = strtoull(given, NULL, 10);
   (void)signal(SIGABRT, save_finding);
@@ -163,7 +166,7 @@ int main(int argc, char **argv) {
   if (kept_count == 0) keep(); /* the empty input */
   printf("seed %llu, %zu inputs given\n", seed, given_count);
   (void)fflush(stdout);
-  for (unsigned long long i = 0; i < runs; i++) mutate_and_run();
+  for (execution = 1; execution <= runs; execution++) mutate_and_run();
   printf("%llu executions, %.1f seconds, %llu different ends\n", runs + given_count, seconds_now() - begin,
          (unsigned long long)new_count);
   for (size_t i = 0; i < kept_count; i++) free(kept[i]);
