@@ -28,7 +28,7 @@ static size_t find_block(struct input *in, const char magic[5]) {
   return found;
 }
 
-/* A record of the frame, or its end (where a record can be put), as an offset from the frame. */
+/* A record of the frame, or its end (where a record can be put, of length 0), as an offset from the frame. */
 static size_t find_record(struct input *in, size_t frame, bool or_end, size_t *length) {
   const unsigned char *bytes = in->data + frame;
   size_t end = 64 + (size_t)cpn_min_u64(cpn_get_u32(bytes + 32), in->size - frame - 64);
@@ -42,7 +42,9 @@ static size_t find_record(struct input *in, size_t frame, bool or_end, size_t *l
     }
     at += here;
   }
-  return found == 0 || (or_end && below(in, 3) == 0) ? end : found;
+  if (found != 0 && (!or_end || below(in, 3) != 0)) return found;
+  *length = 0;
+  return end;
 }
 
 /* --- fields ------------------------------------------------------------------------------------------- */
@@ -148,7 +150,7 @@ static void splice(struct input *in, size_t frame, size_t at, size_t old, const 
 
 static void change_records(struct input *in) {
   unsigned char record[RECORD_MAX];
-  size_t frame = find_block(in, "CPNF"), length = 0;
+  size_t frame = find_block(in, "CPNF"), length = 0, ignored;
   if (frame == in->size) return;
   size_t at = find_record(in, frame, true, &length);
   switch (below(in, 4)) {
@@ -158,7 +160,8 @@ static void change_records(struct input *in) {
     case 1: /* one twice */
       if (length == 0 || length > RECORD_MAX || at + length > in->size - frame) break;
       memcpy(record, in->data + frame + at, length);
-      splice(in, frame, find_record(in, frame, true, &length), 0, record, (size_t)cpn_get_u16(record + 2) * 8);
+      at = find_record(in, frame, true, &ignored);
+      splice(in, frame, at, 0, record, length);
       break;
     default: /* a new one */
       length = make_record(in, record);
