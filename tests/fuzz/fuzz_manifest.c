@@ -39,7 +39,10 @@ static void mutate_manifest(uint8_t *data, uint64_t *random) {
   static const uint16_t fields[] = {0, 8, 9, 12, 13, 16, 31, 32, 40, 41, 47, 48, 100, 503, 504};
   uint8_t *at = data + fields[log_input_random(random) % (sizeof fields / sizeof fields[0])];
   uint64_t how = log_input_random(random);
-  if (how % 4 == 0) memset(data, 0, LOG_BLOCK);
+  if (how % 8 == 0) {
+    memset(data, 0, LOG_BLOCK);
+    return;
+  }
   if (how % 4 == 1) log_input_manifest(data + 16, data);
   *at = (uint8_t)(how % 2 == 0 ? *at + 1u : how >> 8);
   if (how >> 16 & 7) cpn_put_u64(data + 504, cpn_checksum(data, 504));

@@ -39,7 +39,12 @@ static void save_log(struct log_build *made, const char *name) {
   static unsigned char whole[LOG_BLOCK + LOG_BUILD_MAX];
   log_input_manifest(identity, whole);
   memcpy(whole + LOG_BLOCK, made->bytes, made->size);
-  if (made->size <= 3 * LOG_BLOCK) save("manifest", name, whole, LOG_BLOCK + made->size);
+  if (made->size > 3 * LOG_BLOCK) return;
+  save("manifest", name, whole, LOG_BLOCK + made->size);
+  memset(whole, 0, LOG_BLOCK);
+  char without[64];
+  (void)snprintf(without, sizeof without, "%s-without", name);
+  save("manifest", without, whole, LOG_BLOCK + made->size);
 }
 
 static void make_logs(void) {

@@ -149,3 +149,20 @@ Test(records, behind_the_end_of_their_life_are_refused) {
   log_build_seal(&made, identity);
   (void)expect(&made, COUPON_OK);
 }
+
+/* A frame of the next life begins with a whole LIFE record of that life, or is none. */
+Test(records, that_do_not_begin_the_life_they_bear_are_cut) {
+  struct log_build made = small_log();
+  log_build_life(&made);
+  log_build_seal(&made, identity);
+  cr_expect_eq(expect(&made, COUPON_OK), 0);
+  unsigned char *frame = made.bytes + made.frame;
+  struct log_build other = made;
+  cpn_put_u32(other.bytes + made.frame + 32, 16); /* too short for one */
+  memset(other.bytes + made.frame + 80, 0, 16);
+  cr_expect_eq(expect(&other, COUPON_OK), LOG_BLOCK);
+  cpn_put_u64(frame + 72, 3); /* another life's */
+  cr_expect_eq(expect(&made, COUPON_OK), LOG_BLOCK);
+  frame[64] = 1;
+  cr_expect_eq(expect(&made, COUPON_OK), LOG_BLOCK);
+}
