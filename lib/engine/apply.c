@@ -6,6 +6,11 @@
  */
 #include "base/bytes.h"
 #include "engine/engine.h"
+#include "engine/restore.h"
+#include "log/reader.h"
+
+/* Records decoded at a time: a page of tickets. */
+#define RUN_ROWS CPN_TICKET_PAGE
 
 /* Notes the ticket `number` of a user without a limit: the first one in the claim, how many there are beside it. The
  * claim is there, since requests make it before they publish; only where two users share all the bits of their hashes'
@@ -120,64 +125,54 @@ static coupon_status replay_change(struct cpn_campaign *campaign, const struct c
   return cpn_stock_change(&campaign->stock, word, CPN_STOCK_CLOSED) ? COUPON_OK : broken(fault, "cannot close");
 }
 
-/* What was issued under a limit has to fit again. Live, the keeper has packed whenever it could; here it is done when
- * memory runs out. True: there is more now. */
-static bool make_the_most_of_memory(coupon_engine *engine) {
-  uint64_t before = cpn_memory_used(&engine->memory);
-  for (uint64_t i = 0; i < cpn_directory_count(&engine->campaigns); i++) {
-    cpn_tickets_pack(&cpn_directory_at(&engine->campaigns, i)->tickets, &engine->memory, &engine->pool);
-    cpn_row_pool_free(&engine->pool, &engine->memory); /* nobody reads yet */
+/* The campaign of a ticket's record, or NULL and the fault. */
+static struct cpn_campaign *campaign_of(const coupon_engine *engine, uint32_t index, enum cpn_record_type type,
+                                        struct cpn_fault *fault) {
+  if (index >= cpn_directory_count(&engine->campaigns)) {
+    (void)broken(fault, "a record of a campaign that was not created");
+    return NULL;
   }
-  return cpn_memory_used(&engine->memory) < before;
+  struct cpn_campaign *campaign = cpn_directory_at(&engine->campaigns, index);
+  if ((type == CPN_RECORD_ISSUE_UUID) == (campaign->tickets.user_words == 2)) return campaign;
+  (void)broken(fault, "a ticket for a user of another kind");
+  return NULL;
 }
 
-/* Where the user's claim goes, EMPTY but for a user without a limit, who may have one. */
-static coupon_status find_place(coupon_engine *engine, struct cpn_campaign *campaign, const struct cpn_user *user,
-                                struct cpn_claim_place *place, struct cpn_fault *fault) {
-  struct coupon_ticket before;
-  for (;;) {
-    enum cpn_claim_kind kind = cpn_holder_find(engine, campaign, user, place, &before);
-    if (kind != CPN_CLAIM_EMPTY && campaign->spec.user_limit != 0)
-      return broken(fault, "a user has more tickets than the limit");
-    if (place->word != NULL) return COUPON_OK;
-    if (!cpn_claim_add_level(&campaign->claims, &engine->memory, place) &&
-        !(make_the_most_of_memory(engine) && cpn_claim_add_level(&campaign->claims, &engine->memory, place)))
-      return no_memory(fault);
+static coupon_status replay_issue(coupon_engine *engine, const struct cpn_record *record, struct cpn_fault *fault) {
+  struct cpn_campaign *campaign = campaign_of(engine, record->campaign, record->type, fault);
+  if (campaign == NULL) return fault->status;
+  const struct cpn_restored row = {
+      .user = {record->user[0], record->user[1]}, .lsn = record->lsn, .time_ns = record->time_ns};
+  return cpn_restore_tickets(engine, campaign, &row, 1, fault);
+}
+
+/* Decodes `count` records of a run. */
+static void rows_of(const unsigned char *bytes, uint32_t words, uint64_t lsn, struct cpn_restored *rows, size_t count) {
+  const size_t size = words * (size_t)8;
+  for (size_t i = 0; i < count; i++, bytes += size) {
+    rows[i].user[0] = cpn_get_u64(bytes + 8);
+    rows[i].user[1] = words == CPN_WORDS_ISSUE_UUID ? cpn_get_u64(bytes + 16) : 0;
+    rows[i].time_ns = cpn_get_u64(bytes + size - 8);
+    rows[i].lsn = lsn += size;
   }
 }
 
-static bool make_room(coupon_engine *engine, struct cpn_tickets *tickets, uint64_t number) {
-  return number <= cpn_tickets_room(tickets) || cpn_tickets_make_room(tickets, &engine->memory, &engine->pool, number);
-}
-
-static coupon_status replay_issue(coupon_engine *engine, struct cpn_campaign *campaign, const struct cpn_record *record,
-                                  struct cpn_fault *fault) {
-  struct cpn_tickets *tickets = &campaign->tickets;
-  uint64_t word = cpn_stock_read(&campaign->stock);
-  uint64_t number = cpn_tickets_numbered(tickets) + 1;
-  if ((record->type == CPN_RECORD_ISSUE_UUID) != (tickets->user_words == 2))
-    return broken(fault, "a ticket for a user of another kind");
-  if (cpn_word_state(word) != CPN_STOCK_OPEN) return broken(fault, "a ticket of a campaign that is not open");
-  if (cpn_word_remaining(word) == 0) return broken(fault, "more tickets than stock");
-  if (!cpn_window_contains(campaign, record->time_ns)) return broken(fault, "a ticket outside its campaign's time");
-  uint64_t time_before = 0;
-  if (number > 1) (void)cpn_tickets_read(tickets, number - 1, &time_before);
-  if (record->time_ns < time_before) return broken(fault, "times of tickets fall");
-  const struct cpn_user user = user_of(engine, record->user, tickets->user_words);
-  struct cpn_claim_place place;
-  coupon_status status = find_place(engine, campaign, &user, &place, fault);
-  if (status != COUPON_OK) return status;
-  if (number % CPN_KEEPER_EVERY == 0) cpn_tickets_pack(tickets, &engine->memory, &engine->pool);
-  if (!make_room(engine, tickets, number) && !(make_the_most_of_memory(engine) && make_room(engine, tickets, number)))
-    return no_memory(fault);
-  if (!cpn_stock_take(&campaign->stock, word, 0)) return broken(fault, "cannot take");
-  (void)cpn_tickets_append(tickets, cursor_of(engine, campaign), user.words, record->lsn, record->time_ns);
-  count_ticket(engine);
-  if (campaign->spec.user_limit != 0)
-    cpn_claim_write(place.word, cpn_claim_held(user.hash, record->lsn));
-  else if (!note_unlimited(engine, campaign, &user, number))
-    return no_memory(fault);
-  cpn_tickets_count_in(tickets, number);
+coupon_status cpn_apply_replay_run(void *context, const struct cpn_run *run, uint64_t *done, struct cpn_fault *fault) {
+  coupon_engine *engine = context;
+  *done = 0;
+  struct cpn_campaign *campaign = campaign_of(engine, run->campaign, run->type, fault);
+  if (campaign == NULL) return fault->status;
+  engine->log_left = run->left_bytes;
+  const size_t size = run->words * (size_t)8;
+  struct cpn_restored rows[RUN_ROWS];
+  while (*done < run->count) {
+    const size_t count = (size_t)cpn_min_u64(run->count - *done, RUN_ROWS);
+    rows_of(run->bytes + *done * size, run->words, run->lsn + *done * size, rows, count);
+    const uint64_t before = cpn_tickets_numbered(&campaign->tickets);
+    coupon_status status = cpn_restore_tickets(engine, campaign, rows, count, fault);
+    *done += cpn_tickets_numbered(&campaign->tickets) - before;
+    if (status != COUPON_OK) return status;
+  }
   return COUPON_OK;
 }
 
@@ -187,10 +182,9 @@ coupon_status cpn_apply_replay(void *context, const struct cpn_record *record, s
   cpn_clock_raise(&engine->clock, record->time_ns);
   if (record->type == CPN_RECORD_LIFE || record->type == CPN_RECORD_END) return COUPON_OK;
   if (record->type == CPN_RECORD_CAMPAIGN) return replay_campaign(engine, record, fault);
+  if (record->type == CPN_RECORD_ISSUE || record->type == CPN_RECORD_ISSUE_UUID)
+    return replay_issue(engine, record, fault);
   if (record->campaign >= cpn_directory_count(&engine->campaigns))
     return broken(fault, "a record of a campaign that was not created");
-  struct cpn_campaign *campaign = cpn_directory_at(&engine->campaigns, record->campaign);
-  if (record->type == CPN_RECORD_ISSUE || record->type == CPN_RECORD_ISSUE_UUID)
-    return replay_issue(engine, campaign, record, fault);
-  return replay_change(campaign, record, fault);
+  return replay_change(cpn_directory_at(&engine->campaigns, record->campaign), record, fault);
 }

@@ -9,6 +9,7 @@
  *   window.c    a campaign opens and closes
  *   create.c    a campaign comes into being
  *   apply.c     a record takes effect: in its order in the log, live or at recovery
+ *   restore.c   tickets come back at recovery, by the hundred
  *   wait.c      an answer becomes final: the commit thread, waiting, telling
  *   query.c     looking without changing
  *   recovery.c  a directory becomes an engine
@@ -89,6 +90,8 @@ struct coupon_engine {
   /* Where whoever applies records goes on, if the next one is a ticket of the same campaign, as most are. */
   struct cpn_campaign *appended_to;
   struct cpn_ticket_cursor cursor;
+
+  uint64_t log_left; /* at recovery: bytes of log that may follow, an estimate */
 };
 
 /* --- engine.c ------------------------------------------------------------------------------------ */
@@ -268,6 +271,11 @@ void cpn_apply_live(void *context, uint64_t lsn, const unsigned char *bytes, uin
 
 /* At recovery: called with each record, in order; checks the rules of docs/FORMAT.md. */
 coupon_status cpn_apply_replay(void *context, const struct cpn_record *record, struct cpn_fault *fault);
+
+struct cpn_run; /* log/reader.h */
+
+/* The same for a run of tickets; `*done` are before the one that breaks a rule. */
+coupon_status cpn_apply_replay_run(void *context, const struct cpn_run *run, uint64_t *done, struct cpn_fault *fault);
 
 /* --- wait.c -------------------------------------------------------------------------------------- */
 

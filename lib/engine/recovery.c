@@ -40,6 +40,7 @@ static void reader_init(struct cpn_reader *reader, coupon_engine *engine, uint64
                                 .directory = engine->directory,
                                 .limit_lsn = limit_lsn,
                                 .each = cpn_apply_replay,
+                                .each_run = cpn_apply_replay_run,
                                 .progress = count_progress,
                                 .context = engine};
 }

@@ -117,6 +117,26 @@ bool cpn_claim_set_grow_for(struct cpn_claim_set *set, struct cpn_memory *memory
   }
 }
 
+bool cpn_claim_set_begin_again(struct cpn_claim_set *set, struct cpn_memory *memory, uint64_t users) {
+  const uint64_t lines = lines_for(words_for(users));
+  struct cpn_claim_level *fresh = cpn_memory_alloc(memory, level_size_bytes(lines));
+  if (fresh == NULL) return false;
+  fresh->lines = lines;
+  cpn_claim_set_fini(set, memory);
+  set->first_lines = lines;
+  for (unsigned k = 0; k < CPN_CLAIM_LEVELS; k++)
+    /* relaxed, all: nobody else is there; whoever comes later gets the whole engine from the one who recovered it. */
+    atomic_store_explicit(&set->level[k], k == 0 ? fresh : NULL, memory_order_relaxed);
+  atomic_store_explicit(&set->bytes, level_size_bytes(lines), memory_order_relaxed);
+  return true;
+}
+
+uint64_t cpn_claim_set_first_users(const struct cpn_claim_set *set) {
+  return set->first_lines * CPN_CLAIM_LINE_WORDS / 8 * 5;
+}
+
+uint64_t cpn_claim_set_bytes_for(uint64_t users) { return level_size_bytes(lines_for(words_for(users))); }
+
 uint64_t cpn_claim_set_bytes(const struct cpn_claim_set *set) {
   return atomic_load_explicit(&set->bytes, memory_order_relaxed); /* relaxed: a figure for people */
 }

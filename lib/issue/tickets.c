@@ -183,6 +183,36 @@ uint64_t cpn_tickets_append(struct cpn_tickets *tickets, struct cpn_ticket_curso
   return number;
 }
 
+/* --- restoring ----------------------------------------------------------------------------------- */
+
+/* relaxed, all of these stores: nobody else is there; whoever comes later gets the engine from the one who recovered it. */
+
+void cpn_tickets_restore_users(const struct cpn_tickets *tickets, const struct cpn_ticket_spot *spot,
+                               const struct cpn_restored *rows, size_t count) {
+  _Atomic uint64_t *user = spot->user;
+  if (tickets->user_words == 1) {
+    for (size_t i = 0; i < count; i++) atomic_store_explicit(&user[i], rows[i].user[0], memory_order_relaxed);
+    return;
+  }
+  for (size_t i = 0; i < count; i++) {
+    atomic_store_explicit(&user[2 * i], rows[i].user[0], memory_order_relaxed);
+    atomic_store_explicit(&user[2 * i + 1], rows[i].user[1], memory_order_relaxed);
+  }
+}
+
+void cpn_tickets_restore_rows(struct cpn_tickets *tickets, const struct cpn_ticket_spot *spot,
+                              const struct cpn_restored *rows, size_t count) {
+  const uint64_t before = cpn_tickets_numbered(tickets);
+  for (size_t i = 0; i < count; i++) {
+    atomic_store_explicit(&spot->row[i].time_ns, rows[i].time_ns, memory_order_relaxed);
+    atomic_store_explicit(&spot->row[i].stamp, rows[i].lsn, memory_order_relaxed);
+  }
+  if (before % CPN_TICKET_PAGE == 0)
+    atomic_store_explicit(&cpn_tickets_page(tickets, before / CPN_TICKET_PAGE)->first_stamp, rows[0].lsn,
+                          memory_order_relaxed);
+  cpn_tickets_count_in(tickets, before + count);
+}
+
 /* --- reading ------------------------------------------------------------------------------------- */
 
 /* Stamp and time of row i of a page. */

@@ -170,6 +170,21 @@ _Atomic uint64_t *cpn_tickets_count(const struct cpn_tickets *tickets, uint64_t 
  * steady pace would have it, then by halving. */
 uint64_t cpn_tickets_find(const struct cpn_tickets *tickets, uint64_t lsn);
 
+/* A ticket that was issued before. */
+struct cpn_restored {
+  uint64_t user[2]; /* the second is 0 where users are one word */
+  uint64_t lsn;
+  uint64_t time_ns;
+};
+
+/* For a recovery, which is alone with the tickets: writes `count` of them, behind those that have their numbers, at the spot
+ * of the next one, where they have to lie. First the users, who tell whose claim is whose; then the rows, and with
+ * them they have their numbers. */
+void cpn_tickets_restore_users(const struct cpn_tickets *tickets, const struct cpn_ticket_spot *spot,
+                               const struct cpn_restored *rows, size_t count);
+void cpn_tickets_restore_rows(struct cpn_tickets *tickets, const struct cpn_ticket_spot *spot,
+                              const struct cpn_restored *rows, size_t count);
+
 /* Packs full pages that are complete, as long as the pool takes their wide rows. One thread at a time. */
 void cpn_tickets_pack(struct cpn_tickets *tickets, struct cpn_memory *memory, struct cpn_row_pool *pool);
 

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/bytes.h"
+
 /* How much of a segment is in memory at once. Holds the largest frame. */
 #define WINDOW_SIZE ((size_t)4 * 1024 * 1024)
 _Static_assert(WINDOW_SIZE >= CPN_FRAME_PAYLOAD_MAX + 2 * CPN_BLOCK_SIZE, "a frame fits");
@@ -198,30 +200,84 @@ static bool life_rule_holds(const struct cpn_reader *reader, const struct cpn_fr
   return begins && record->life == frame->life && record->began_lsn == frame->first_lsn;
 }
 
+/* What of the frame is a rule broken in? The reader knows the place, not who checks the rules. */
+static coupon_status placed(coupon_status status, const struct segment *segment, const struct cpn_frame *frame,
+                            struct cpn_fault *fault) {
+  if (status < 0 && fault->file[0] == 0) {
+    memcpy(fault->file, segment->name, sizeof segment->name);
+    fault->offset = frame->offset;
+  }
+  return status;
+}
+
+/* One record, of `*length` bytes. */
+static coupon_status visit_record(struct cpn_reader *reader, const struct segment *segment,
+                                  const struct cpn_frame *frame, const unsigned char *payload, size_t at,
+                                  size_t *length, struct cpn_fault *fault) {
+  struct cpn_record record;
+  enum cpn_decoded decoded = cpn_record_decode(&record, payload + at, frame->payload_bytes - at, length);
+  if (decoded == CPN_DECODED_NEWER)
+    return cpn_fault_set(fault, COUPON_E_VERSION, segment->name, frame->offset,
+                         "a record is of a newer version; use a newer libcoupon");
+  if (decoded != CPN_DECODED_OK || !life_rule_holds(reader, frame, &record, at == 0))
+    return damaged(fault, segment, frame->offset, "a record breaks the format; restore the segment from a copy");
+  reader->ended = record.type == CPN_RECORD_END;
+  record.lsn = frame->first_lsn + at + *length;
+  coupon_status status = reader->each(reader->context, &record, fault);
+  if (status >= 0) reader->records++;
+  return placed(status, segment, frame, fault);
+}
+
+/* The run of tickets at `at`, if one is there. */
+static bool find_run(const struct cpn_frame *frame, const unsigned char *payload, size_t at, struct cpn_run *run) {
+  const size_t left = frame->payload_bytes - at;
+  const uint64_t head = cpn_get_u64(payload + at);
+  const uint32_t campaign = (uint32_t)(head >> 32), user_words = cpn_record_words(head) - CPN_WORDS_ISSUE + 1;
+  if ((user_words != 1 && user_words != 2) || head != cpn_issue_head(user_words, campaign)) return false;
+  const size_t size = cpn_record_words(head) * (size_t)8;
+  size_t length = 0;
+  while (length + size <= left && cpn_get_u64(payload + at + length) == head) length += size;
+  if (length == 0) return false;
+  *run = (struct cpn_run){.type = (enum cpn_record_type)(head & 0xff),
+                          .campaign = campaign,
+                          .words = cpn_record_words(head),
+                          .count = length / size,
+                          .bytes = payload + at,
+                          .lsn = frame->first_lsn + at};
+  return true;
+}
+
+/* Segments that are not read yet, and half of what is left of this one: if it is the last, the log ends somewhere in it. */
+static uint64_t left_bytes(const struct cpn_reader *reader, const struct segment *segment,
+                           const struct cpn_frame *frame) {
+  return (reader->last_number - segment->number) * segment->size + (segment->size - frame->offset) / 2;
+}
+
+static coupon_status visit_run(struct cpn_reader *reader, const struct segment *segment, const struct cpn_frame *frame,
+                               struct cpn_run *run, struct cpn_fault *fault) {
+  uint64_t done = 0;
+  run->left_bytes = left_bytes(reader, segment, frame);
+  coupon_status status = reader->each_run(reader->context, run, &done, fault);
+  reader->records += done;
+  return placed(status, segment, frame, fault);
+}
+
 static coupon_status visit_records(struct cpn_reader *reader, const struct segment *segment,
                                    const struct cpn_frame *frame, const unsigned char *payload,
                                    struct cpn_fault *fault) {
   for (size_t at = 0; at < frame->payload_bytes;) {
-    struct cpn_record record;
+    struct cpn_run run;
     size_t length = 0;
-    enum cpn_decoded decoded = cpn_record_decode(&record, payload + at, frame->payload_bytes - at, &length);
-    if (decoded == CPN_DECODED_NEWER)
-      return cpn_fault_set(fault, COUPON_E_VERSION, segment->name, frame->offset,
-                           "a record is of a newer version; use a newer libcoupon");
-    if (decoded != CPN_DECODED_OK || !life_rule_holds(reader, frame, &record, at == 0))
-      return damaged(fault, segment, frame->offset, "a record breaks the format; restore the segment from a copy");
-    at += length;
-    reader->ended = record.type == CPN_RECORD_END;
-    record.lsn = frame->first_lsn + at;
-    coupon_status status = reader->each(reader->context, &record, fault);
-    if (status < 0) {
-      if (fault->file[0] == 0) {
-        memcpy(fault->file, segment->name, sizeof segment->name);
-        fault->offset = frame->offset;
-      }
-      return status;
+    coupon_status status;
+    /* A frame that begins a life has LIFE first, and nothing follows END, or a rule is broken that visit_record() knows. */
+    if ((at > 0 || frame->life == reader->life) && !reader->ended && find_run(frame, payload, at, &run)) {
+      length = run.count * run.words * 8;
+      status = visit_run(reader, segment, frame, &run, fault);
+    } else {
+      status = visit_record(reader, segment, frame, payload, at, &length, fault);
     }
-    reader->records++;
+    if (status < 0) return status;
+    at += length;
   }
   return COUPON_OK;
 }

@@ -10,6 +10,17 @@
 #include "base/io.h"
 #include "log/format.h"
 
+/* Records of tickets that follow each other and have all of their heads in common: type, length, campaign. */
+struct cpn_run {
+  enum cpn_record_type type; /* ISSUE, ISSUE_UUID */
+  uint32_t campaign;         /* index */
+  uint32_t words;            /* of each record */
+  size_t count;              /* of records, 1 or more */
+  const unsigned char *bytes;
+  uint64_t lsn;        /* where the first begins */
+  uint64_t left_bytes; /* of log that may follow, an estimate */
+};
+
 struct cpn_reader {
   /* Set by the caller. */
   const struct cpn_io *io;
@@ -20,6 +31,8 @@ struct cpn_reader {
   uint64_t limit_lsn;
   /* Each record in order; a negative status ends the reading, as damage at that record's frame. */
   coupon_status (*each)(void *context, const struct cpn_record *record, struct cpn_fault *fault);
+  /* Takes the place of each() for tickets. `*done` of them are before the one that broke a rule. */
+  coupon_status (*each_run)(void *context, const struct cpn_run *run, uint64_t *done, struct cpn_fault *fault);
   void (*progress)(void *context, uint64_t done, uint64_t total); /* bytes of segment files; may be NULL */
   void *context;
 

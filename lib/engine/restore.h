@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Tickets that were issued before come back, at recovery, by the hundred: from the log's records or from wherever they are
+ * kept. Nobody else is there yet, which is what makes it fast; the rules of docs/FORMAT.md are checked all the same,
+ * and the answer is the same as one by one.
+ */
+#ifndef CPN_ENGINE_RESTORE_H
+#define CPN_ENGINE_RESTORE_H
+
+#include "engine/engine.h"
+
+/* Appends `count` tickets of one campaign, in order, with all rules of docs/FORMAT.md checked but that of the user's kind,
+ * which is the caller's to check. COUPON_OK, COUPON_E_CORRUPT or COUPON_E_NOMEM; the fault names no file. Those before
+ * the first that breaks a rule have taken effect, and engine->tickets has counted them. Raises the clock. */
+CPN_MUST_CHECK coupon_status cpn_restore_tickets(coupon_engine *engine, struct cpn_campaign *campaign,
+                                                 const struct cpn_restored *rows, size_t count,
+                                                 struct cpn_fault *fault);
+
+/* Says that so many tickets of this campaign, which has none yet, are about to come: it only makes that faster. */
+void cpn_restore_expect(coupon_engine *engine, struct cpn_campaign *campaign, uint64_t tickets);
+
+#endif
