@@ -12,7 +12,7 @@ cd "$(dirname "$0")/.."
 
 usage() { sed -n '4,8s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 
-all=(decide latency refuse growth memory users durable lease)
+all=(decide latency refuse growth memory users durable recovery lease)
 names=()
 options=()
 rivals=no

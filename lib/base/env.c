@@ -2,6 +2,7 @@
 #include "base/env.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/random.h>
 
@@ -30,6 +31,11 @@ static int system_start_thread(void *context, pthread_t *thread, const char *nam
   if (error != 0) return -error;
   (void)pthread_setname_np(*thread, name); /* for ps and debuggers; nothing depends on it */
   return 0;
+}
+
+int cpn_env_processors(void) {
+  cpu_set_t set; /* too small for the machine: it has many */
+  return sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 2;
 }
 
 const struct cpn_env cpn_env_system = {

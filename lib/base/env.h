@@ -22,4 +22,7 @@ struct cpn_env {
 
 extern const struct cpn_env cpn_env_system;
 
+/* On how many processors this thread, and those that it starts, may run. */
+int cpn_env_processors(void);
+
 #endif

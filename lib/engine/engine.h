@@ -91,7 +91,8 @@ struct coupon_engine {
   struct cpn_campaign *appended_to;
   struct cpn_ticket_cursor cursor;
 
-  uint64_t log_left; /* at recovery: bytes of log that may follow, an estimate */
+  /* At recovery: bytes of log that may follow, an estimate; the first record of a user's second ticket, 0: none (yet). */
+  uint64_t log_left, twice_lsn;
 };
 
 /* --- engine.c ------------------------------------------------------------------------------------ */

@@ -11,6 +11,7 @@
 
 #include "base/callback.h"
 #include "engine/engine.h"
+#include "engine/restore.h"
 #include "log/reader.h"
 
 /* What is rewritten or searched at a time. */
@@ -190,7 +191,7 @@ coupon_status cpn_recovery_write(coupon_engine *engine, const char *path, struct
   bool fresh = status == COUPON_E_ACCESS && fault->os_error == 0;
   if (status == COUPON_OK || fresh) status = remove_leftovers(engine, fault);
   if (status == COUPON_OK && fresh) status = create_directory(engine, &reader.manifest, fault);
-  if (status == COUPON_OK) status = cpn_reader_run(&reader, fault);
+  if (status == COUPON_OK) status = cpn_restore_run(engine, &reader, fault);
   fill_report(engine, &reader, report);
   if (status != COUPON_OK) return status;
 
@@ -255,7 +256,7 @@ static coupon_status read_once(coupon_engine *engine, struct cpn_reader *reader,
   if (status != COUPON_OK) return status;
   reader_init(reader, engine, limit_lsn);
   reader->manifest = manifest;
-  status = cpn_reader_run(reader, fault);
+  status = cpn_restore_run(engine, reader, fault);
   if (status != COUPON_OK || limit_lsn != UINT64_MAX) return status;
   /* Without a limit we believed all there was. If there is one now, some of that may not have been durable. */
   status = read_limit(engine, &manifest, &limit_afterwards, fault);

@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A block of tickets at a time, as many as lie at one spot, 256 at most. First the rules that a ticket and the one before
- * it tell of; then the users are hashed, and the lines of their claims asked for well before they are needed: else
- * each would wait for its line in turn, and that wait is most of what a ticket costs. Nobody else is there, so a claim is
- * made by a plain store, and leads to the ticket's number at once.
+ * it tell of; then the claims; then the rows. Nobody else is there: a claim is made by a plain store, and leads to the
+ * ticket's number at once.
  *
- * A campaign of which much is to come gets a claim set for all of it as soon as it has outgrown its first level. The
- * few claims that it has by then are made anew.
+ * A user's line lies anywhere in memory. So the lines of a block are asked for before they are needed; and a campaign of
+ * which much is to come gets, as soon as it has outgrown its first level, one for all of it, which is filled part by
+ * part (issue/claim_fill.h). That a user came twice then shows only at the end, and the log is read again up to that
+ * record, to say where it is. Nothing is as slow as damage, and nothing need be.
  */
 #include "engine/restore.h"
+
+#include "log/reader.h"
 
 /* Lines asked for ahead of their use: more than the processor waits for at a time. */
 #define AHEAD 24u
@@ -59,15 +62,21 @@ static inline void find(const struct cpn_campaign *campaign, const struct cpn_us
     cpn_claim_look_on(&campaign->claims, user->hash, place);
 }
 
+static coupon_status find_or_grow(coupon_engine *engine, struct cpn_campaign *campaign, const struct cpn_user *user,
+                                  struct cpn_claim_place *place, struct cpn_fault *fault) {
+  for (;;) {
+    find(campaign, user, place);
+    if (CPN_LIKELY(place->word != NULL)) return COUPON_OK;
+    if (!add_level(engine, campaign, place)) return no_memory(fault);
+  }
+}
+
 /* The ticket `number`, whose user is written, gets a claim, or is counted at its user's first one. */
 static inline coupon_status claim(coupon_engine *engine, struct cpn_campaign *campaign, const struct cpn_user *user,
                                   uint64_t number, struct cpn_fault *fault) {
   struct cpn_claim_place place;
-  for (;;) {
-    find(campaign, user, &place);
-    if (CPN_LIKELY(place.word != NULL)) break;
-    if (!add_level(engine, campaign, &place)) return no_memory(fault);
-  }
+  coupon_status status = find_or_grow(engine, campaign, user, &place, fault);
+  if (CPN_UNLIKELY(status != COUPON_OK)) return status;
   const bool first = place.seen == 0;
   if (CPN_UNLIKELY(!first && campaign->spec.user_limit != 0))
     return broken(fault, "a user has more tickets than the limit");
@@ -79,12 +88,12 @@ static inline coupon_status claim(coupon_engine *engine, struct cpn_campaign *ca
   return COUPON_OK;
 }
 
-/* The same for tickets `number` …, up to the first that may not have one; `*claimed` are before it. */
-static coupon_status claim_all(coupon_engine *engine, struct cpn_campaign *campaign, uint64_t number,
+/* Claims for tickets `number` …, whose users are written, up to the first that may not have one; `*claimed` are before it. */
+static coupon_status claim_now(coupon_engine *engine, struct cpn_campaign *campaign, uint64_t number,
                                const struct cpn_restored *rows, size_t count, size_t *claimed,
                                struct cpn_fault *fault) {
   const uint32_t user_words = campaign->tickets.user_words;
-  uint64_t hashes[CPN_TICKET_PAGE + AHEAD];
+  uint64_t hashes[CPN_TICKET_PAGE];
   for (size_t i = 0; i < count; i++) hashes[i] = hash_of(engine, rows[i].user, user_words);
   for (size_t i = 0; i < cpn_min_u64(AHEAD, count); i++) cpn_claim_prefetch(&campaign->claims, hashes[i]);
   for (size_t i = 0; i < count; i++) {
@@ -95,6 +104,124 @@ static coupon_status claim_all(coupon_engine *engine, struct cpn_campaign *campa
     *claimed = i + 1;
   }
   return COUPON_OK;
+}
+
+/* --- claims that are left for later -------------------------------------------------------------- */
+
+static struct cpn_user user_of(const coupon_engine *engine, const struct cpn_tickets *tickets, uint64_t number) {
+  struct cpn_user user = {.hash = 0};
+  cpn_tickets_user(tickets, number, user.words);
+  user.hash = hash_of(engine, user.words, tickets->user_words);
+  return user;
+}
+
+static bool same_user(const void *context, uint64_t a, uint64_t b) {
+  const struct cpn_tickets *tickets = context;
+  struct cpn_user user = {.hash = 0};
+  cpn_tickets_user(tickets, a, user.words);
+  return cpn_tickets_is_users(tickets, b, &user);
+}
+
+/* One campaign's, by one thread or two. */
+struct settling {
+  const struct cpn_claim_fill *fill;
+  _Atomic uint32_t next; /* part that nobody has taken */
+  struct cpn_claim_settler settlers[2];
+};
+
+static void settle_parts(struct settling *settling, struct cpn_claim_settler *settler) {
+  for (;;) {
+    /* relaxed: who takes it owns it; the thread's start and end order the rest. */
+    uint32_t part = atomic_fetch_add_explicit(&settling->next, 1, memory_order_relaxed);
+    if (part >= settling->fill->parts) return;
+    cpn_claim_fill_settle(settling->fill, part, settler);
+  }
+}
+
+static void *settle_thread(void *argument) {
+  struct settling *settling = argument;
+  settle_parts(settling, &settling->settlers[1]);
+  return NULL;
+}
+
+/* With fewer parts a thread is not worth its start. */
+#define PARTS_FOR_TWO 64u
+
+static void settle_all_parts(coupon_engine *engine, struct settling *settling) {
+  pthread_t thread;
+  const struct cpn_env *env = &engine->env;
+  bool two = settling->fill->parts >= PARTS_FOR_TWO && env->start_thread != NULL && cpn_env_processors() > 1 &&
+             env->start_thread(env->context, &thread, "coupon-restore", settle_thread, settling) == 0;
+  settle_parts(settling, &settling->settlers[0]);
+  if (two) (void)pthread_join(thread, NULL);
+}
+
+/* Those whose lines were full; the lowest number of a second ticket into `*twice`. */
+static coupon_status claim_strangers(coupon_engine *engine, struct cpn_campaign *campaign,
+                                     const struct cpn_claim_settler *settler, uint64_t *twice,
+                                     struct cpn_fault *fault) {
+  *twice = cpn_min_u64(*twice, settler->twice);
+  if (settler->no_memory) return no_memory(fault);
+  for (size_t i = 0; i < settler->stranger_count; i++) {
+    const uint64_t number = settler->strangers[i];
+    const struct cpn_user user = user_of(engine, &campaign->tickets, number);
+    struct cpn_claim_place place;
+    coupon_status status = find_or_grow(engine, campaign, &user, &place, fault);
+    if (status != COUPON_OK) return status;
+    if (place.seen != 0)
+      *twice = cpn_min_u64(*twice, number);
+    else
+      cpn_claim_write(place.word, cpn_claim_numbered(user.hash, number));
+  }
+  return COUPON_OK;
+}
+
+static void note_twice(coupon_engine *engine, uint64_t lsn) {
+  if (engine->twice_lsn == 0 || lsn < engine->twice_lsn) engine->twice_lsn = lsn;
+}
+
+/* From here on the set is as any other. The earliest record of a user's second ticket is noted in the engine. */
+static coupon_status settle(coupon_engine *engine, struct cpn_campaign *campaign, struct cpn_fault *fault) {
+  struct cpn_claim_fill *fill = campaign->fill;
+  struct settling settling = {.fill = fill};
+  atomic_init(&settling.next, 0);
+  uint64_t twice = UINT64_MAX, unused;
+  bool enough = true;
+  for (int i = 0; i < 2; i++) {
+    settling.settlers[i].same_user = same_user;
+    settling.settlers[i].context = &campaign->tickets;
+    enough = cpn_claim_settler_init(&settling.settlers[i], fill) && enough;
+  }
+  if (enough) settle_all_parts(engine, &settling);
+  coupon_status status = enough ? COUPON_OK : no_memory(fault);
+  campaign->fill = NULL;
+  for (int i = 0; i < 2; i++) {
+    if (status == COUPON_OK) status = claim_strangers(engine, campaign, &settling.settlers[i], &twice, fault);
+    cpn_claim_settler_fini(&settling.settlers[i]);
+  }
+  cpn_claim_fill_free(fill, &engine->memory);
+  if (twice != UINT64_MAX)
+    note_twice(engine, cpn_tickets_read(&campaign->tickets, twice, &unused));
+  return status;
+}
+
+/* Leaves the claims, as long as there is room for them. */
+static size_t leave_all(const coupon_engine *engine, struct cpn_campaign *campaign, uint64_t number,
+                        const struct cpn_restored *rows, size_t count) {
+  const uint32_t user_words = campaign->tickets.user_words;
+  uint64_t hashes[CPN_TICKET_PAGE];
+  for (size_t i = 0; i < count; i++) hashes[i] = hash_of(engine, rows[i].user, user_words);
+  return cpn_claim_fill_leave(campaign->fill, hashes, number, count);
+}
+
+static coupon_status claim_all(coupon_engine *engine, struct cpn_campaign *campaign, uint64_t number,
+                               const struct cpn_restored *rows, size_t count, size_t *claimed,
+                               struct cpn_fault *fault) {
+  if (campaign->fill != NULL) *claimed = leave_all(engine, campaign, number, rows, count);
+  if (CPN_LIKELY(*claimed == count)) return COUPON_OK;
+  if (CPN_LIKELY(campaign->fill == NULL))
+    return claim_now(engine, campaign, number, rows, count, claimed, fault);
+  return *claimed > 0 ? COUPON_OK : settle(engine, campaign, fault); /* the rest comes in the next turn */
 }
 
 /* --- sizing the claim set ------------------------------------------------------------------------ */
@@ -111,46 +238,39 @@ static uint64_t expected(const coupon_engine *engine, const struct cpn_campaign 
 /* Only where memory is plentiful: what was issued under a limit has to fit again, however the estimate turns out. */
 static bool is_affordable(const coupon_engine *engine, uint64_t users) {
   const uint64_t used = cpn_memory_used(&engine->memory), limit = engine->memory.limit;
-  return used < limit && cpn_claim_set_bytes_for(users) <= (limit - used) / 4;
+  return used < limit && cpn_claim_set_lines_for(users) <= (limit - used) / 4 / CPN_CACHE_LINE;
 }
 
-/* The claims of tickets 1 … numbered, in a set that has begun again. */
-static coupon_status claim_again(coupon_engine *engine, struct cpn_campaign *campaign, uint64_t numbered,
-                                 struct cpn_fault *fault) {
-  struct cpn_tickets *tickets = &campaign->tickets;
+/* The set begins again, for so many users, and the claims of tickets 1 … numbered are left in it. False: no memory, and
+ * nothing has changed, so that the set grows as ever. Users without a limit are counted at their first ticket, which
+ * has to be known at once. */
+static bool fill_for(coupon_engine *engine, struct cpn_campaign *campaign, uint64_t users, uint64_t numbered) {
+  if (campaign->spec.user_limit == 0 || users > CPN_FILL_NUMBER_MAX || !is_affordable(engine, users)) return false;
+  struct cpn_claim_fill *fill = cpn_claim_fill_begin(&campaign->claims, &engine->memory, users);
+  if (fill == NULL) return false;
+  cpn_claim_fill_free(campaign->fill, &engine->memory);
+  campaign->fill = fill;
   for (uint64_t number = 1; number <= numbered; number++) {
-    struct cpn_user user = {.hash = 0};
-    cpn_tickets_user(tickets, number, user.words);
-    user.hash = hash_of(engine, user.words, tickets->user_words);
-    /* relaxed: nobody else is there. Not the first of its user: the first one counts it already. */
-    _Atomic uint64_t *count = tickets->counts == NULL ? NULL : cpn_tickets_count(tickets, number);
-    if (count != NULL && atomic_load_explicit(count, memory_order_relaxed) == 0) continue;
-    struct cpn_claim_place place;
-    for (;;) {
-      find(campaign, &user, &place);
-      if (place.word != NULL) break;
-      if (!add_level(engine, campaign, &place)) return no_memory(fault);
-    }
-    CPN_INVARIANT(2, place.seen == 0);
-    cpn_claim_write(place.word, cpn_claim_numbered(user.hash, number));
+    const uint64_t hash = user_of(engine, &campaign->tickets, number).hash;
+    const size_t left = cpn_claim_fill_leave(fill, &hash, number, 1);
+    CPN_INVARIANT(0, left == 1); /* there is room for half as many again */
   }
-  return COUPON_OK;
+  return true;
 }
 
-/* A first level for all that may come, if that is much more than there is; else the set grows as ever. */
+/* There are as many tickets as the first level is made for. If much more is to come it begins again; else what was left is
+ * settled, and the set grows as ever. */
 static coupon_status outgrow(coupon_engine *engine, struct cpn_campaign *campaign, uint64_t numbered,
                              struct cpn_fault *fault) {
   const uint64_t users = expected(engine, campaign, numbered);
-  if (users < numbered + numbered / 2 || !is_affordable(engine, users)) return COUPON_OK;
-  if (!cpn_claim_set_begin_again(&campaign->claims, &engine->memory, users)) return COUPON_OK;
-  return claim_again(engine, campaign, numbered, fault);
+  if (users >= numbered + numbered / 2 && fill_for(engine, campaign, users, numbered)) return COUPON_OK;
+  return campaign->fill != NULL ? settle(engine, campaign, fault) : COUPON_OK;
 }
 
 void cpn_restore_expect(coupon_engine *engine, struct cpn_campaign *campaign, uint64_t tickets) {
   tickets = cpn_min_u64(tickets, campaign->spec.stock);
   if (cpn_tickets_numbered(&campaign->tickets) != 0 || tickets <= cpn_claim_set_first_users(&campaign->claims)) return;
-  /* Without memory the set grows as ever. */
-  if (is_affordable(engine, tickets)) (void)cpn_claim_set_begin_again(&campaign->claims, &engine->memory, tickets);
+  (void)fill_for(engine, campaign, tickets, 0);
 }
 
 /* --- a block ------------------------------------------------------------------------------------- */
@@ -237,4 +357,64 @@ coupon_status cpn_restore_tickets(coupon_engine *engine, struct cpn_campaign *ca
     at += done;
   }
   return COUPON_OK;
+}
+
+/* --- the end ------------------------------------------------------------------------------------- */
+
+coupon_status cpn_restore_settle(coupon_engine *engine, uint64_t *twice_lsn, struct cpn_fault *fault) {
+  coupon_status status = COUPON_OK;
+  for (uint64_t i = 0; i < cpn_directory_count(&engine->campaigns) && status == COUPON_OK; i++) {
+    struct cpn_campaign *campaign = cpn_directory_at(&engine->campaigns, i);
+    if (campaign->fill != NULL) status = settle(engine, campaign, fault);
+  }
+  *twice_lsn = engine->twice_lsn;
+  engine->twice_lsn = 0;
+  return status;
+}
+
+/* The record that ends at this LSN breaks the rule; what is before it counts. */
+struct search {
+  uint64_t lsn, tickets;
+};
+
+static coupon_status search_run(void *context, const struct cpn_run *run, uint64_t *done, struct cpn_fault *fault) {
+  struct search *search = context;
+  const uint64_t size = run->words * UINT64_C(8);
+  const bool here = search->lsn > run->lsn && search->lsn <= run->lsn + run->count * size;
+  *done = here ? (search->lsn - run->lsn) / size - 1 : run->count;
+  search->tickets += *done;
+  return here ? broken(fault, "a user has more tickets than the limit") : COUPON_OK;
+}
+
+static coupon_status search_record(void *context, const struct cpn_record *record, struct cpn_fault *fault) {
+  (void)context, (void)record, (void)fault;
+  return COUPON_OK;
+}
+
+/* Reads again, up to the record that ends at this LSN, to say where it is. */
+static coupon_status say_where(coupon_engine *engine, struct cpn_reader *reader, const struct cpn_reader *begin,
+                               uint64_t lsn, struct cpn_fault *fault) {
+  struct search search = {.lsn = lsn};
+  *reader = *begin;
+  reader->each = search_record;
+  reader->each_run = search_run;
+  reader->progress = NULL;
+  reader->context = &search;
+  coupon_status status = cpn_reader_run(reader, fault);
+  atomic_store_explicit(&engine->tickets, search.tickets, memory_order_relaxed); /* relaxed: nobody else is there */
+  /* Not in the log: in whatever else was restored. */
+  return status != COUPON_OK ? status : broken(fault, "a user has more tickets than the limit");
+}
+
+coupon_status cpn_restore_run(coupon_engine *engine, struct cpn_reader *reader, struct cpn_fault *fault) {
+  const struct cpn_reader begin = *reader;
+  struct cpn_fault settling = {0};
+  uint64_t twice_lsn;
+  coupon_status status = cpn_reader_run(reader, fault);
+  coupon_status settled = cpn_restore_settle(engine, &twice_lsn, &settling);
+  /* Of two broken rules the one that comes first counts: this one lies before wherever the reader has got to. */
+  if (twice_lsn != 0) return say_where(engine, reader, &begin, twice_lsn, fault);
+  if (status != COUPON_OK || settled == COUPON_OK) return status;
+  *fault = settling;
+  return settled;
 }

@@ -117,8 +117,7 @@ bool cpn_claim_set_grow_for(struct cpn_claim_set *set, struct cpn_memory *memory
   }
 }
 
-bool cpn_claim_set_begin_again(struct cpn_claim_set *set, struct cpn_memory *memory, uint64_t users) {
-  const uint64_t lines = lines_for(words_for(users));
+bool cpn_claim_set_begin_again(struct cpn_claim_set *set, struct cpn_memory *memory, uint64_t lines) {
   struct cpn_claim_level *fresh = cpn_memory_alloc(memory, level_size_bytes(lines));
   if (fresh == NULL) return false;
   fresh->lines = lines;
@@ -131,11 +130,11 @@ bool cpn_claim_set_begin_again(struct cpn_claim_set *set, struct cpn_memory *mem
   return true;
 }
 
+uint64_t cpn_claim_set_lines_for(uint64_t users) { return lines_for(words_for(users)); }
+
 uint64_t cpn_claim_set_first_users(const struct cpn_claim_set *set) {
   return set->first_lines * CPN_CLAIM_LINE_WORDS / 8 * 5;
 }
-
-uint64_t cpn_claim_set_bytes_for(uint64_t users) { return level_size_bytes(lines_for(words_for(users))); }
 
 uint64_t cpn_claim_set_bytes(const struct cpn_claim_set *set) {
   return atomic_load_explicit(&set->bytes, memory_order_relaxed); /* relaxed: a figure for people */

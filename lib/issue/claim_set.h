@@ -116,13 +116,13 @@ void cpn_claim_set_fini(struct cpn_claim_set *set, struct cpn_memory *memory);
 /* Makes room for `users` ahead of those who claim, who else do it themselves, and touches its memory. False: no memory. */
 bool cpn_claim_set_grow_for(struct cpn_claim_set *set, struct cpn_memory *memory, uint64_t users);
 
-/* For whoever is alone with the set, at recovery: it begins again, empty, with a first level for `users`; what was in it is
- * the caller's to put back. False: no memory, and nothing has changed, so that the set grows as ever. */
-bool cpn_claim_set_begin_again(struct cpn_claim_set *set, struct cpn_memory *memory, uint64_t users);
+/* For whoever is alone with the set, at recovery: it begins again, empty, with a first level of so many lines; what was in
+ * it is the caller's to put back. False: no memory, and nothing has changed. */
+CPN_MUST_CHECK bool cpn_claim_set_begin_again(struct cpn_claim_set *set, struct cpn_memory *memory, uint64_t lines);
 
-/* The users for which the first level is large enough, and the bytes that one for `users` takes. */
+/* The lines of a first level for so many users, and for how many users the one there is was made. */
+uint64_t cpn_claim_set_lines_for(uint64_t users);
 uint64_t cpn_claim_set_first_users(const struct cpn_claim_set *set);
-uint64_t cpn_claim_set_bytes_for(uint64_t users);
 
 uint64_t cpn_claim_set_bytes(const struct cpn_claim_set *set);
 

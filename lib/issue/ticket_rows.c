@@ -21,19 +21,45 @@ size_t cpn_ticket_pack_size(const struct cpn_ticket_pack *pack) {
   return sizeof *pack + words_for(pack) * sizeof pack->words[0];
 }
 
-/* The smallest distance of two neighbours' stamps, so that no delta is negative; a step, because it is the size of a
- * record where one campaign has the log for itself. */
-static uint64_t smallest_step(const struct cpn_ticket_row *rows, uint32_t count) {
-  uint64_t step = UINT32_MAX & ~UINT32_C(7);
-  for (uint32_t i = 1; i < count; i++) step = cpn_min_u64(step, row_stamp(&rows[i]) - row_stamp(&rows[i - 1]));
-  return count > 1 ? step : 0;
-}
-
 static uint64_t stamp_delta(const struct cpn_ticket_pack *head, const struct cpn_ticket_row *rows, uint32_t i) {
   return (row_stamp(&rows[i]) - head->first_stamp - (uint64_t)i * head->stamp_step) / 8;
 }
 static uint64_t time_delta(const struct cpn_ticket_pack *head, const struct cpn_ticket_row *rows, uint32_t i) {
-  return (row_time(&rows[i]) - head->first_time_ns) / head->time_unit;
+  uint64_t delta = row_time(&rows[i]) - head->first_time_ns;
+  return head->time_unit == 1 ? delta : delta / MICROSECOND; /* a division by a constant is a multiplication */
+}
+
+/* The smallest distance of two neighbours' stamps, so that no delta is negative; a step, because it is the size of a
+ * record where one campaign has the log for itself. */
+static uint64_t smallest_step(const struct cpn_ticket_row *rows, uint32_t count) {
+  uint64_t step = UINT32_MAX & ~UINT32_C(7), before = row_stamp(&rows[0]);
+  for (uint32_t i = 1; i < count; i++) {
+    const uint64_t stamp = row_stamp(&rows[i]);
+    step = cpn_min_u64(step, stamp - before);
+    before = stamp;
+  }
+  return count > 1 ? step : 0;
+}
+
+/* None where the steps are all one: the last stamp is then as far as so many steps. */
+static unsigned stamp_bits(const struct cpn_ticket_pack *head, const struct cpn_ticket_row *rows, uint32_t count) {
+  uint64_t stamps = 0; /* the bits of the widest delta are those of all together */
+  if (stamp_delta(head, rows, count - 1) == 0) return 0;
+  for (uint32_t i = 0; i < count; i++) stamps |= stamp_delta(head, rows, i);
+  return bits_for(stamps);
+}
+
+/* The unit of the times, and the bits of the widest delta. Many follow each other within one tick. */
+static unsigned time_bits(struct cpn_ticket_pack *head, const struct cpn_ticket_row *rows, uint32_t count) {
+  uint64_t widest = 0, before = 0;
+  for (uint32_t i = 0; i < count; i++) {
+    const uint64_t delta = row_time(&rows[i]) - head->first_time_ns;
+    if (delta == before) continue;
+    before = delta;
+    widest = cpn_max_u64(widest, delta);
+    if (delta % MICROSECOND != 0) head->time_unit = 1;
+  }
+  return bits_for(widest / head->time_unit);
 }
 
 size_t cpn_ticket_pack_measure(struct cpn_ticket_pack *head, const struct cpn_ticket_row *rows, uint32_t count) {
@@ -42,16 +68,8 @@ size_t cpn_ticket_pack_measure(struct cpn_ticket_pack *head, const struct cpn_ti
                                    .stamp_step = (uint32_t)smallest_step(rows, count),
                                    .time_unit = MICROSECOND,
                                    .count = count};
-  for (uint32_t i = 0; i < count && head->time_unit != 1; i++) {
-    if ((row_time(&rows[i]) - head->first_time_ns) % MICROSECOND != 0) head->time_unit = 1;
-  }
-  uint64_t stamps = 0, times = 0; /* the bits of the widest delta are those of all together */
-  for (uint32_t i = 0; i < count; i++) {
-    stamps |= stamp_delta(head, rows, i);
-    times |= time_delta(head, rows, i);
-  }
-  head->stamp_bits = (uint8_t)bits_for(stamps);
-  head->time_bits = (uint8_t)bits_for(times);
+  head->stamp_bits = (uint8_t)stamp_bits(head, rows, count);
+  head->time_bits = (uint8_t)time_bits(head, rows, count);
   return cpn_ticket_pack_size(head);
 }
 
@@ -71,11 +89,12 @@ static uint64_t get_bits(const uint64_t *words, size_t at, unsigned bits) {
 }
 
 void cpn_ticket_pack_fill(struct cpn_ticket_pack *pack, const struct cpn_ticket_row *rows) {
-  const size_t times_at = (size_t)pack->count * pack->stamp_bits;
-  for (uint32_t i = 0; i < pack->count; i++) {
-    put_bits(pack->words, (size_t)i * pack->stamp_bits, pack->stamp_bits, stamp_delta(pack, rows, i));
-    put_bits(pack->words, times_at + (size_t)i * pack->time_bits, pack->time_bits, time_delta(pack, rows, i));
-  }
+  const unsigned stamps = pack->stamp_bits, times = pack->time_bits;
+  const size_t times_at = (size_t)pack->count * stamps;
+  for (uint32_t i = 0; stamps != 0 && i < pack->count; i++)
+    put_bits(pack->words, (size_t)i * stamps, stamps, stamp_delta(pack, rows, i));
+  for (uint32_t i = 0; times != 0 && i < pack->count; i++)
+    put_bits(pack->words, times_at + (size_t)i * times, times, time_delta(pack, rows, i));
 }
 
 uint64_t cpn_ticket_pack_stamp(const struct cpn_ticket_pack *pack, uint32_t i) {

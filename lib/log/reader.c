@@ -7,8 +7,10 @@
 
 #include "base/bytes.h"
 
-/* How much of a segment is in memory at once. Holds the largest frame. */
-#define WINDOW_SIZE ((size_t)4 * 1024 * 1024)
+/* How much of a segment is in memory at once, at most: the largest frame. */
+#define WINDOW_SIZE ((size_t)2 * 1024 * 1024)
+/* Read at a time, where a frame is no longer: what is read is then still in the cache when it is looked at. */
+#define READ_SIZE ((size_t)256 * 1024)
 _Static_assert(WINDOW_SIZE >= CPN_FRAME_PAYLOAD_MAX + 2 * CPN_BLOCK_SIZE, "a frame fits");
 
 static bool block_is_zero(const unsigned char *block, size_t size) {
@@ -36,7 +38,7 @@ static const unsigned char *segment_at(struct segment *segment, uint64_t offset,
   if (offset > segment->size || size > segment->size - offset) return NULL;
   bool inside = offset >= segment->window_from && offset + size <= segment->window_from + segment->window_length;
   if (!inside) {
-    size_t want = (size_t)cpn_min_u64(WINDOW_SIZE, segment->size - offset);
+    size_t want = (size_t)cpn_min_u64(cpn_max_u64(READ_SIZE, size), segment->size - offset);
     int64_t got = cpn_io_read_all(segment->io, segment->file, offset, segment->window, want);
     segment->window_from = offset;
     segment->window_length = got < 0 ? 0 : (size_t)got;

@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Filling a claim set at recovery, by whoever is alone with it. Users come in no order that memory likes: putting each
+ * claim on its line at once would wait for a line of main memory per ticket, and nothing else would matter. So a
+ * claim is first only *left* in its part of the first level, behind what was left there before; a part is as much as a
+ * processor's own cache holds. When all have come each part is *settled*: what was left there is taken out, and put on
+ * its lines, in the order in which it came, all of it in the cache. No memory beside the level is needed: a part has
+ * more words than users.
+ *
+ * Until it is settled nobody can look anything up in the set; that a user came twice shows only then.
+ *
+ * Parts are independent of each other: threads may settle different ones at once.
+ */
+#ifndef CPN_ISSUE_CLAIM_FILL_H
+#define CPN_ISSUE_CLAIM_FILL_H
+
+#include "issue/claim_set.h"
+
+/* What is left: tag, 16 bits | line in its part, 15 bits | number, 33 bits. */
+#define CPN_FILL_NUMBER_BITS 33
+#define CPN_FILL_NUMBER_MAX ((UINT64_C(1) << CPN_FILL_NUMBER_BITS) - 1)
+#define CPN_FILL_LINE_BITS_MAX 15
+
+/* The end of a part, while it is not a whole line: lines go to memory whole, without being read from there before. */
+struct cpn_fill_end {
+  _Alignas(CPN_CACHE_LINE) uint64_t entries[CPN_CLAIM_LINE_WORDS];
+};
+
+struct cpn_claim_fill {
+  uint32_t parts;
+  uint32_t line_bits;      /* a part has 2^line_bits lines */
+  _Atomic uint64_t *words; /* of the first level */
+  uint64_t lines;
+  uint32_t *left; /* in each part */
+  struct cpn_fill_end ends[];
+};
+
+/* Begins the set again, empty, for so many users. NULL: no memory, and nothing has changed. */
+struct cpn_claim_fill *cpn_claim_fill_begin(struct cpn_claim_set *set, struct cpn_memory *memory, uint64_t users);
+void cpn_claim_fill_free(struct cpn_claim_fill *fill, struct cpn_memory *memory);
+
+/* Leaves the claims of tickets `number` …, at most CPN_FILL_NUMBER_MAX; numbers rise. How many: fewer than `count` if a part
+ * is full, which is the time to settle. */
+size_t cpn_claim_fill_leave(struct cpn_claim_fill *fill, const uint64_t *hashes, uint64_t number, size_t count);
+
+/* Who settles: memory of its own, and what it found. */
+struct cpn_claim_settler {
+  /* Whether two tickets are the same user's. */
+  bool (*same_user)(const void *context, uint64_t a, uint64_t b);
+  const void *context;
+  uint64_t *entries;   /* room for a part */
+  unsigned char *used; /* of each of its lines, how many words */
+  uint64_t *strangers; /* numbers that found their lines full, in order for each user: they belong into the next level */
+  size_t stranger_count, stranger_room;
+  uint64_t twice; /* the lowest number of a user's second ticket; UINT64_MAX: none */
+  bool no_memory;
+};
+
+/* False: no memory. */
+CPN_MUST_CHECK bool cpn_claim_settler_init(struct cpn_claim_settler *settler, const struct cpn_claim_fill *fill);
+void cpn_claim_settler_fini(struct cpn_claim_settler *settler);
+
+void cpn_claim_fill_settle(const struct cpn_claim_fill *fill, uint32_t part, struct cpn_claim_settler *settler);
+
+#endif
