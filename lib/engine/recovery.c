@@ -43,7 +43,8 @@ static void reader_init(struct cpn_reader *reader, coupon_engine *engine, uint64
                                 .each = cpn_apply_replay,
                                 .each_run = cpn_apply_replay_run,
                                 .progress = count_progress,
-                                .context = engine};
+                                .context = engine,
+                                .env = &engine->env};
 }
 
 static void fill_report(const coupon_engine *engine, const struct cpn_reader *reader, struct coupon_report *report) {

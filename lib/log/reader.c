@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/bytes.h"
+#include "log/ahead.h"
 
 /* How much of a segment is in memory at once, at most: the largest frame. */
 #define WINDOW_SIZE ((size_t)2 * 1024 * 1024)
@@ -27,6 +28,7 @@ struct segment {
   uint64_t number;
   uint64_t size;
   struct cpn_segment_header header;
+  struct cpn_ahead *ahead; /* where windows come from, or NULL: there is one */
   unsigned char *window;
   uint64_t window_from;
   size_t window_length;
@@ -39,6 +41,9 @@ static const unsigned char *segment_at(struct segment *segment, uint64_t offset,
   bool inside = offset >= segment->window_from && offset + size <= segment->window_from + segment->window_length;
   if (!inside) {
     size_t want = (size_t)cpn_min_u64(cpn_max_u64(READ_SIZE, size), segment->size - offset);
+    if (segment->ahead != NULL) segment->window = cpn_ahead_window(segment->ahead);
+    segment->window_length = 0;
+    if (segment->window == NULL) return NULL; /* nobody wants to know any more */
     int64_t got = cpn_io_read_all(segment->io, segment->file, offset, segment->window, want);
     segment->window_from = offset;
     segment->window_length = got < 0 ? 0 : (size_t)got;
@@ -57,7 +62,7 @@ static void segment_close(struct segment *segment) {
 static coupon_status segment_open(struct segment *segment, const struct cpn_reader *reader, uint64_t number,
                                   unsigned char *window, struct cpn_fault *fault) {
   const struct cpn_io *io = reader->io;
-  *segment = (struct segment){.io = io, .number = number, .window = window};
+  *segment = (struct segment){.io = io, .number = number, .ahead = reader->ahead, .window = window};
   cpn_segment_name(number, segment->name);
   segment->file = io->open(io->context, reader->directory, segment->name, CPN_IO_READ);
   if (segment->file == -ENOENT)
@@ -284,6 +289,29 @@ static coupon_status visit_records(struct cpn_reader *reader, const struct segme
   return COUPON_OK;
 }
 
+static void go_behind(struct cpn_reader *reader, const struct cpn_frame *frame) {
+  reader->lsn = frame->first_lsn + frame->payload_bytes;
+  reader->life = frame->life;
+}
+
+/* What the second thread sends. */
+struct item {
+  enum { ITEM_FRAME, ITEM_PROGRESS, ITEM_END } kind;
+  struct segment segment; /* to look at */
+  struct cpn_frame frame;
+  const unsigned char *payload;
+  uint64_t done, total;
+};
+
+/* Visits the frame's records, or has it done. */
+static coupon_status take_frame(struct cpn_reader *reader, const struct segment *segment, const struct cpn_frame *frame,
+                                const unsigned char *payload, struct cpn_fault *fault) {
+  if (reader->ahead == NULL) return visit_records(reader, segment, frame, payload, fault);
+  const struct item item = {.kind = ITEM_FRAME, .segment = *segment, .frame = *frame, .payload = payload};
+  cpn_ahead_push(reader->ahead, &item);
+  return COUPON_OK;
+}
+
 /* All frames of one segment that follow the reader's position. */
 static coupon_status read_frames(struct cpn_reader *reader, struct segment *segment, struct cpn_fault *fault) {
   reader->offset = CPN_BLOCK_SIZE;
@@ -295,15 +323,13 @@ static coupon_status read_frames(struct cpn_reader *reader, struct segment *segm
     enum next next = next_frame(reader, segment, &frame, &bytes, fault);
     if (next == NEXT_FAULT) return fault->status;
     if (next == NEXT_NOTHING) break;
-    uint64_t end = frame.first_lsn + frame.payload_bytes;
-    if (end > reader->limit_lsn) break;
-    coupon_status status = visit_records(reader, segment, &frame, bytes + CPN_FRAME_HEADER_SIZE, fault);
+    if (frame.first_lsn + frame.payload_bytes > reader->limit_lsn) break;
+    coupon_status status = take_frame(reader, segment, &frame, bytes + CPN_FRAME_HEADER_SIZE, fault);
     if (status < 0) return status;
     /* With a sync for each commit a frame proves all before it. Where it proves less, we keep to the earlier point. */
     if (frame.synced_lsn == frame.first_lsn) reader->proof_offset = frame.offset;
     reader->proof_lsn = cpn_max_u64(reader->proof_lsn, frame.synced_lsn);
-    reader->lsn = end;
-    reader->life = frame.life;
+    go_behind(reader, &frame);
     reader->offset += cpn_frame_size(frame.payload_bytes);
   }
   if (segment->error < 0) return cpn_fault_from_io(fault, segment->error, segment->name, "cannot read a log segment");
@@ -368,6 +394,89 @@ static coupon_status read_segments(struct cpn_reader *reader, unsigned char *win
   return COUPON_OK;
 }
 
+/* --- two threads --------------------------------------------------------------------------------- */
+
+/* The second thread's: it reads and checks, and sends what it finds. */
+struct scout {
+  struct cpn_ahead ahead;
+  struct cpn_reader reader;
+  coupon_status status;
+  struct cpn_fault fault;
+};
+
+static void send_progress(void *context, uint64_t done, uint64_t total) {
+  struct scout *scout = context;
+  const struct item item = {.kind = ITEM_PROGRESS, .done = done, .total = total};
+  cpn_ahead_push(&scout->ahead, &item);
+}
+
+static void *scout_thread(void *argument) {
+  struct scout *scout = argument;
+  scout->status = read_segments(&scout->reader, NULL, &scout->fault);
+  const struct item end = {.kind = ITEM_END};
+  cpn_ahead_push(&scout->ahead, &end);
+  return NULL;
+}
+
+/* Takes what the scout sends, to the end or to the first broken rule. */
+static coupon_status follow(struct cpn_reader *reader, struct scout *scout, struct cpn_fault *fault) {
+  coupon_status status = COUPON_OK;
+  for (bool end = false; !end && status >= 0;) {
+    const struct item *item = cpn_ahead_next(&scout->ahead);
+    end = item->kind == ITEM_END;
+    if (item->kind == ITEM_FRAME) {
+      status = visit_records(reader, &item->segment, &item->frame, item->payload, fault);
+      if (status >= 0) go_behind(reader, &item->frame);
+    } else if (item->kind == ITEM_PROGRESS && reader->progress != NULL) {
+      reader->progress(reader->context, item->done, item->total);
+    }
+    cpn_ahead_done(&scout->ahead);
+  }
+  return status;
+}
+
+/* Everything that was read ahead has its effect before the scout's own fault, if it has one, counts. */
+static coupon_status join(struct cpn_reader *reader, struct scout *scout, pthread_t thread, coupon_status status,
+                          struct cpn_fault *fault) {
+  if (status < 0) cpn_ahead_stop(&scout->ahead);
+  (void)pthread_join(thread, NULL);
+  if (status < 0) return status;
+  const struct cpn_reader own = *reader;
+  *reader = scout->reader;
+  reader->each = own.each;
+  reader->each_run = own.each_run;
+  reader->progress = own.progress;
+  reader->context = own.context;
+  reader->records = own.records;
+  reader->ahead = NULL;
+  *fault = scout->fault;
+  return scout->status;
+}
+
+/* False: there is no second thread to be had, and nothing was read. */
+static bool read_with_scout(struct cpn_reader *reader, coupon_status *status, struct cpn_fault *fault) {
+  const struct cpn_env *env = reader->env;
+  if (env == NULL || env->start_thread == NULL || reader->last_number == reader->first_number ||
+      cpn_env_processors() == 1)
+    return false;
+  struct scout *scout = aligned_alloc(CPN_CACHE_LINE, cpn_round_up(sizeof *scout, CPN_CACHE_LINE));
+  if (scout == NULL) return false;
+  pthread_t thread;
+  bool started = cpn_ahead_init(&scout->ahead, WINDOW_SIZE, sizeof(struct item));
+  if (started) {
+    scout->reader = *reader;
+    scout->reader.ahead = &scout->ahead;
+    scout->reader.context = scout;
+    scout->reader.progress = send_progress;
+    memset(&scout->fault, 0, sizeof scout->fault);
+    started = env->start_thread(env->context, &thread, "coupon-scout", scout_thread, scout) == 0;
+    if (started) *status = join(reader, scout, thread, follow(reader, scout, fault), fault);
+    cpn_ahead_fini(&scout->ahead);
+  }
+  free(scout);
+  return started;
+}
+
 coupon_status cpn_reader_run(struct cpn_reader *reader, struct cpn_fault *fault) {
   struct numbers numbers = {0};
   int error = reader->io->list(reader->io->context, reader->directory, collect_number, &numbers);
@@ -375,10 +484,12 @@ coupon_status cpn_reader_run(struct cpn_reader *reader, struct cpn_fault *fault)
   /* A gap shows when its segment is opened. */
   reader->first_number = reader->manifest.first_segment;
   reader->last_number = cpn_max_u64(numbers.last, reader->first_number);
+  memset(fault, 0, sizeof *fault);
+  coupon_status status;
+  if (read_with_scout(reader, &status, fault)) return status;
   unsigned char *window = malloc(WINDOW_SIZE);
   if (window == NULL) return cpn_fault_set(fault, COUPON_E_NOMEM, "", 0, "no memory to read the log");
-  memset(fault, 0, sizeof *fault);
-  coupon_status status = read_segments(reader, window, fault);
+  status = read_segments(reader, window, fault);
   free(window);
   return status;
 }
