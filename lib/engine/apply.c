@@ -162,7 +162,6 @@ coupon_status cpn_apply_replay_run(void *context, const struct cpn_run *run, uin
   *done = 0;
   struct cpn_campaign *campaign = campaign_of(engine, run->campaign, run->type, fault);
   if (campaign == NULL) return fault->status;
-  engine->log_left = run->left_bytes;
   const size_t size = run->words * (size_t)8;
   struct cpn_restored rows[RUN_ROWS];
   while (*done < run->count) {

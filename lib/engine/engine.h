@@ -90,9 +90,6 @@ struct coupon_engine {
   /* Where whoever applies records goes on, if the next one is a ticket of the same campaign, as most are. */
   struct cpn_campaign *appended_to;
   struct cpn_ticket_cursor cursor;
-
-  /* At recovery: bytes of log that may follow, an estimate; the first record of a user's second ticket, 0: none (yet). */
-  uint64_t log_left, twice_lsn;
 };
 
 /* --- engine.c ------------------------------------------------------------------------------------ */

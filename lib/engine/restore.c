@@ -4,17 +4,21 @@
  * it tell of; then the claims; then the rows. Nobody else is there: a claim is made by a plain store, and leads to the
  * ticket's number at once.
  *
- * A user's line lies anywhere in memory. So the lines of a block are asked for before they are needed; and a campaign of
- * which much is to come gets, as soon as it has outgrown its first level, one for all of it, which is filled part by
- * part (issue/claim_fill.h). That a user came twice then shows only at the end, and the log is read again up to that
- * record, to say where it is. Nothing is as slow as damage, and nothing need be.
+ * A user's line lies anywhere in memory. The lines of a block are asked for before they are needed; and what a campaign has
+ * beyond DEFER_FROM tickets gets its claims only when all tickets are there, in a set of just that size, part by part
+ * (issue/claim_fill.h), by two threads if there are two. That a user came twice shows only then, and the log is
+ * read again up to that record, to say where it is. Nothing is as slow as damage, and nothing need be.
  */
 #include "engine/restore.h"
 
+#include "issue/claim_fill.h"
 #include "log/reader.h"
 
 /* Lines asked for ahead of their use: more than the processor waits for at a time. */
 #define AHEAD 24u
+
+/* Up to here claims are made at once: so many fit into a first level that lies in the caches. */
+#define DEFER_FROM UINT64_C(65536)
 
 static coupon_status broken(struct cpn_fault *fault, const char *rule) {
   /* The caller knows the place. */
@@ -89,7 +93,7 @@ static inline coupon_status claim(coupon_engine *engine, struct cpn_campaign *ca
 }
 
 /* Claims for tickets `number` …, whose users are written, up to the first that may not have one; `*claimed` are before it. */
-static coupon_status claim_now(coupon_engine *engine, struct cpn_campaign *campaign, uint64_t number,
+static coupon_status claim_all(coupon_engine *engine, struct cpn_campaign *campaign, uint64_t number,
                                const struct cpn_restored *rows, size_t count, size_t *claimed,
                                struct cpn_fault *fault) {
   const uint32_t user_words = campaign->tickets.user_words;
@@ -106,7 +110,12 @@ static coupon_status claim_now(coupon_engine *engine, struct cpn_campaign *campa
   return COUPON_OK;
 }
 
-/* --- claims that are left for later -------------------------------------------------------------- */
+/* --- claims that come later ---------------------------------------------------------------------- */
+
+/* Users without a limit are counted at their first ticket, which has to be known at once. */
+static bool is_deferred(const struct cpn_campaign *campaign, uint64_t number) {
+  return number > DEFER_FROM && campaign->spec.user_limit != 0;
+}
 
 static struct cpn_user user_of(const coupon_engine *engine, const struct cpn_tickets *tickets, uint64_t number) {
   struct cpn_user user = {.hash = 0};
@@ -122,41 +131,58 @@ static bool same_user(const void *context, uint64_t a, uint64_t b) {
   return cpn_tickets_is_users(tickets, b, &user);
 }
 
-/* One campaign's, by one thread or two. */
-struct settling {
-  const struct cpn_claim_fill *fill;
-  _Atomic uint32_t next; /* part that nobody has taken */
-  struct cpn_claim_settler settlers[2];
+/* One thread's part of one campaign's claims. */
+struct claimer {
+  const coupon_engine *engine;
+  const struct cpn_tickets *tickets;
+  struct cpn_claim_fill *fill;
+  uint32_t from, to; /* parts */
+  struct cpn_claim_settler settler;
 };
 
-static void settle_parts(struct settling *settling, struct cpn_claim_settler *settler) {
-  for (;;) {
-    /* relaxed: who takes it owns it; the thread's start and end order the rest. */
-    uint32_t part = atomic_fetch_add_explicit(&settling->next, 1, memory_order_relaxed);
-    if (part >= settling->fill->parts) return;
-    cpn_claim_fill_settle(settling->fill, part, settler);
+/* Every thread looks at all users, and leaves the claims of its own parts: that costs a hash more, and nobody waits. */
+static void claim_parts(struct claimer *claimer) {
+  const struct cpn_tickets *tickets = claimer->tickets;
+  const uint64_t numbered = cpn_tickets_numbered(tickets);
+  for (uint64_t number = 1; number <= numbered;) {
+    uint64_t hashes[CPN_FILL_TOGETHER];
+    const _Atomic uint64_t *users;
+    const size_t count = (size_t)cpn_min_u64(cpn_tickets_users_at(tickets, number, numbered, &users), CPN_FILL_TOGETHER);
+    for (size_t i = 0; i < count; i++) {
+      /* relaxed: nobody writes any more. */
+      const _Atomic uint64_t *words = users + i * tickets->user_words;
+      const uint64_t user[2] = {atomic_load_explicit(&words[0], memory_order_relaxed),
+                                atomic_load_explicit(&words[tickets->user_words - 1], memory_order_relaxed)};
+      hashes[i] = hash_of(claimer->engine, user, tickets->user_words);
+    }
+    cpn_claim_fill_leave(claimer->fill, hashes, number, count, claimer->from, claimer->to);
+    number += count;
   }
+  for (uint32_t part = claimer->from; part < claimer->to; part++)
+    cpn_claim_fill_settle(claimer->fill, part, &claimer->settler);
 }
 
-static void *settle_thread(void *argument) {
-  struct settling *settling = argument;
-  settle_parts(settling, &settling->settlers[1]);
+static void *claim_thread(void *argument) {
+  claim_parts(argument);
   return NULL;
 }
 
 /* With fewer parts a thread is not worth its start. */
-#define PARTS_FOR_TWO 64u
+#define PARTS_FOR_TWO 16u
 
-static void settle_all_parts(coupon_engine *engine, struct settling *settling) {
+static void claim_all_parts(const coupon_engine *engine, struct claimer claimers[2], uint32_t parts) {
   pthread_t thread;
   const struct cpn_env *env = &engine->env;
-  bool two = settling->fill->parts >= PARTS_FOR_TWO && env->start_thread != NULL && cpn_env_processors() > 1 &&
-             env->start_thread(env->context, &thread, "coupon-restore", settle_thread, settling) == 0;
-  settle_parts(settling, &settling->settlers[0]);
+  bool two = parts >= PARTS_FOR_TWO && env->start_thread != NULL && cpn_env_processors() > 1;
+  claimers[0].to = claimers[1].from = two ? parts / 2 : parts;
+  claimers[1].to = parts;
+  two = two && env->start_thread(env->context, &thread, "coupon-restore", claim_thread, &claimers[1]) == 0;
+  if (!two) claimers[0].to = claimers[1].from = parts;
+  claim_parts(&claimers[0]);
   if (two) (void)pthread_join(thread, NULL);
 }
 
-/* Those whose lines were full; the lowest number of a second ticket into `*twice`. */
+/* Those whose lines were full, and `*twice`: the lowest number of a user's second ticket. */
 static coupon_status claim_strangers(coupon_engine *engine, struct cpn_campaign *campaign,
                                      const struct cpn_claim_settler *settler, uint64_t *twice,
                                      struct cpn_fault *fault) {
@@ -176,101 +202,61 @@ static coupon_status claim_strangers(coupon_engine *engine, struct cpn_campaign 
   return COUPON_OK;
 }
 
-static void note_twice(coupon_engine *engine, uint64_t lsn) {
-  if (engine->twice_lsn == 0 || lsn < engine->twice_lsn) engine->twice_lsn = lsn;
-}
-
-/* From here on the set is as any other. The earliest record of a user's second ticket is noted in the engine. */
-static coupon_status settle(coupon_engine *engine, struct cpn_campaign *campaign, struct cpn_fault *fault) {
-  struct cpn_claim_fill *fill = campaign->fill;
-  struct settling settling = {.fill = fill};
-  atomic_init(&settling.next, 0);
-  uint64_t twice = UINT64_MAX, unused;
+/* All claims of the campaign, in a set that has begun again for just as many. */
+static coupon_status fill(coupon_engine *engine, struct cpn_campaign *campaign, struct cpn_claim_fill *filling,
+                          uint64_t *twice, struct cpn_fault *fault) {
+  struct claimer claimers[2];
   bool enough = true;
   for (int i = 0; i < 2; i++) {
-    settling.settlers[i].same_user = same_user;
-    settling.settlers[i].context = &campaign->tickets;
-    enough = cpn_claim_settler_init(&settling.settlers[i], fill) && enough;
+    claimers[i] = (struct claimer){.engine = engine, .tickets = &campaign->tickets, .fill = filling};
+    claimers[i].settler = (struct cpn_claim_settler){.same_user = same_user, .context = &campaign->tickets};
+    enough = cpn_claim_settler_init(&claimers[i].settler, filling) && enough;
   }
-  if (enough) settle_all_parts(engine, &settling);
+  if (enough) claim_all_parts(engine, claimers, filling->parts);
   coupon_status status = enough ? COUPON_OK : no_memory(fault);
-  campaign->fill = NULL;
   for (int i = 0; i < 2; i++) {
-    if (status == COUPON_OK) status = claim_strangers(engine, campaign, &settling.settlers[i], &twice, fault);
-    cpn_claim_settler_fini(&settling.settlers[i]);
+    if (status == COUPON_OK) status = claim_strangers(engine, campaign, &claimers[i].settler, twice, fault);
+    cpn_claim_settler_fini(&claimers[i].settler);
   }
-  cpn_claim_fill_free(fill, &engine->memory);
-  if (twice != UINT64_MAX)
-    note_twice(engine, cpn_tickets_read(&campaign->tickets, twice, &unused));
   return status;
 }
 
-/* Leaves the claims, as long as there is room for them. */
-static size_t leave_all(const coupon_engine *engine, struct cpn_campaign *campaign, uint64_t number,
-                        const struct cpn_restored *rows, size_t count) {
-  const uint32_t user_words = campaign->tickets.user_words;
-  uint64_t hashes[CPN_TICKET_PAGE];
-  for (size_t i = 0; i < count; i++) hashes[i] = hash_of(engine, rows[i].user, user_words);
-  return cpn_claim_fill_leave(campaign->fill, hashes, number, count);
+/* Without memory for a set that begins again the one there is grows as ever. */
+static coupon_status claim_one_by_one(coupon_engine *engine, struct cpn_campaign *campaign, uint64_t *twice,
+                                      struct cpn_fault *fault) {
+  const uint64_t numbered = cpn_tickets_numbered(&campaign->tickets);
+  for (uint64_t number = DEFER_FROM + 1; number <= numbered && *twice == UINT64_MAX; number++) {
+    const struct cpn_user user = user_of(engine, &campaign->tickets, number);
+    struct cpn_claim_place place;
+    coupon_status status = find_or_grow(engine, campaign, &user, &place, fault);
+    if (status != COUPON_OK) return status;
+    if (place.seen != 0)
+      *twice = number;
+    else
+      cpn_claim_write(place.word, cpn_claim_numbered(user.hash, number));
+  }
+  return COUPON_OK;
 }
 
-static coupon_status claim_all(coupon_engine *engine, struct cpn_campaign *campaign, uint64_t number,
-                               const struct cpn_restored *rows, size_t count, size_t *claimed,
-                               struct cpn_fault *fault) {
-  if (campaign->fill != NULL) *claimed = leave_all(engine, campaign, number, rows, count);
-  if (CPN_LIKELY(*claimed == count)) return COUPON_OK;
-  if (CPN_LIKELY(campaign->fill == NULL))
-    return claim_now(engine, campaign, number, rows, count, claimed, fault);
-  return *claimed > 0 ? COUPON_OK : settle(engine, campaign, fault); /* the rest comes in the next turn */
-}
-
-/* --- sizing the claim set ------------------------------------------------------------------------ */
-
-/* How many tickets the campaign may have in the end: of the log that is left the share that it has had so far. */
-static uint64_t expected(const coupon_engine *engine, const struct cpn_campaign *campaign, uint64_t numbered) {
-  /* relaxed: nobody else is there. */
-  const uint64_t all = cpn_max_u64(atomic_load_explicit(&engine->tickets, memory_order_relaxed), numbered);
-  const uint64_t left = engine->log_left / (cpn_issue_words(campaign->tickets.user_words) * UINT64_C(8));
-  const uint64_t share = (uint64_t)((cpn_u128)left * numbered / cpn_max_u64(all, 1));
-  return cpn_min_u64(numbered + share, campaign->spec.stock);
-}
-
-/* Only where memory is plentiful: what was issued under a limit has to fit again, however the estimate turns out. */
+/* Whether memory is enough for a first level of that size, and for what overflows. */
 static bool is_affordable(const coupon_engine *engine, uint64_t users) {
   const uint64_t used = cpn_memory_used(&engine->memory), limit = engine->memory.limit;
-  return used < limit && cpn_claim_set_lines_for(users) <= (limit - used) / 4 / CPN_CACHE_LINE;
+  return used < limit && cpn_claim_set_lines_for(users) <= (limit - used) / 4 * 3 / CPN_CACHE_LINE;
 }
 
-/* The set begins again, for so many users, and the claims of tickets 1 … numbered are left in it. False: no memory, and
- * nothing has changed, so that the set grows as ever. Users without a limit are counted at their first ticket, which
- * has to be known at once. */
-static bool fill_for(coupon_engine *engine, struct cpn_campaign *campaign, uint64_t users, uint64_t numbered) {
-  if (campaign->spec.user_limit == 0 || users > CPN_FILL_NUMBER_MAX || !is_affordable(engine, users)) return false;
-  struct cpn_claim_fill *fill = cpn_claim_fill_begin(&campaign->claims, &engine->memory, users);
-  if (fill == NULL) return false;
-  cpn_claim_fill_free(campaign->fill, &engine->memory);
-  campaign->fill = fill;
-  for (uint64_t number = 1; number <= numbered; number++) {
-    const uint64_t hash = user_of(engine, &campaign->tickets, number).hash;
-    const size_t left = cpn_claim_fill_leave(fill, &hash, number, 1);
-    CPN_INVARIANT(0, left == 1); /* there is room for half as many again */
-  }
-  return true;
-}
-
-/* There are as many tickets as the first level is made for. If much more is to come it begins again; else what was left is
- * settled, and the set grows as ever. */
-static coupon_status outgrow(coupon_engine *engine, struct cpn_campaign *campaign, uint64_t numbered,
-                             struct cpn_fault *fault) {
-  const uint64_t users = expected(engine, campaign, numbered);
-  if (users >= numbered + numbered / 2 && fill_for(engine, campaign, users, numbered)) return COUPON_OK;
-  return campaign->fill != NULL ? settle(engine, campaign, fault) : COUPON_OK;
-}
-
-void cpn_restore_expect(coupon_engine *engine, struct cpn_campaign *campaign, uint64_t tickets) {
-  tickets = cpn_min_u64(tickets, campaign->spec.stock);
-  if (cpn_tickets_numbered(&campaign->tickets) != 0 || tickets <= cpn_claim_set_first_users(&campaign->claims)) return;
-  (void)fill_for(engine, campaign, tickets, 0);
+/* `*twice` becomes the lowest number of a user's second ticket; UINT64_MAX: none. */
+static coupon_status claim_deferred(coupon_engine *engine, struct cpn_campaign *campaign, uint64_t *twice,
+                                    struct cpn_fault *fault) {
+  const uint64_t numbered = cpn_tickets_numbered(&campaign->tickets);
+  *twice = UINT64_MAX;
+  if (!is_deferred(campaign, numbered)) return COUPON_OK;
+  struct cpn_claim_fill *filling = NULL;
+  if (numbered <= CPN_FILL_NUMBER_MAX && is_affordable(engine, numbered))
+    filling = cpn_claim_fill_begin(&campaign->claims, &engine->memory, numbered);
+  if (filling == NULL) return claim_one_by_one(engine, campaign, twice, fault);
+  coupon_status status = fill(engine, campaign, filling, twice, fault);
+  cpn_claim_fill_free(filling, &engine->memory);
+  return status;
 }
 
 /* --- a block ------------------------------------------------------------------------------------- */
@@ -330,16 +316,16 @@ static coupon_status restore_block(coupon_engine *engine, struct cpn_campaign *c
     CPN_INVARIANT(0, rule != NULL);
     return broken(fault, rule);
   }
-  if (CPN_UNLIKELY(number > cpn_claim_set_first_users(&campaign->claims))) {
-    coupon_status status = outgrow(engine, campaign, number - 1, fault);
-    if (status != COUPON_OK) return status;
-  }
   if (!make_room(engine, tickets, number) && !(make_the_most_of_memory(engine) && make_room(engine, tickets, number)))
     return no_memory(fault);
   const struct cpn_ticket_spot spot = cpn_tickets_spot(tickets, number);
   count = (size_t)cpn_min_u64(sound, spot.left);
   cpn_tickets_restore_users(tickets, &spot, rows, count);
-  coupon_status status = claim_all(engine, campaign, number, rows, count, done, fault);
+  coupon_status status = COUPON_OK;
+  if (is_deferred(campaign, number))
+    *done = count;
+  else
+    status = claim_all(engine, campaign, number, rows, count, done, fault);
   append(engine, campaign, &spot, rows, *done);
   if (*done > 0) *time_before = rows[*done - 1].time_ns;
   return status;
@@ -363,12 +349,15 @@ coupon_status cpn_restore_tickets(coupon_engine *engine, struct cpn_campaign *ca
 
 coupon_status cpn_restore_settle(coupon_engine *engine, uint64_t *twice_lsn, struct cpn_fault *fault) {
   coupon_status status = COUPON_OK;
+  *twice_lsn = 0;
   for (uint64_t i = 0; i < cpn_directory_count(&engine->campaigns) && status == COUPON_OK; i++) {
     struct cpn_campaign *campaign = cpn_directory_at(&engine->campaigns, i);
-    if (campaign->fill != NULL) status = settle(engine, campaign, fault);
+    uint64_t twice, unused;
+    status = claim_deferred(engine, campaign, &twice, fault);
+    if (twice == UINT64_MAX) continue;
+    const uint64_t lsn = cpn_tickets_read(&campaign->tickets, twice, &unused);
+    if (*twice_lsn == 0 || lsn < *twice_lsn) *twice_lsn = lsn;
   }
-  *twice_lsn = engine->twice_lsn;
-  engine->twice_lsn = 0;
   return status;
 }
 

@@ -25,7 +25,4 @@ struct cpn_reader; /* log/reader.h */
 /* cpn_reader_run(), then cpn_restore_settle(); on a user's second ticket the fault that one by one would have had. */
 CPN_MUST_CHECK coupon_status cpn_restore_run(coupon_engine *engine, struct cpn_reader *reader, struct cpn_fault *fault);
 
-/* Says that so many tickets of this campaign, which has none yet, are about to come: it only makes that faster. */
-void cpn_restore_expect(coupon_engine *engine, struct cpn_campaign *campaign, uint64_t tickets);
-
 #endif

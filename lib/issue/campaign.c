@@ -36,7 +36,6 @@ struct cpn_campaign *cpn_campaign_create(struct cpn_memory *memory, const struct
 }
 
 void cpn_campaign_destroy(struct cpn_memory *memory, struct cpn_campaign *campaign) {
-  cpn_claim_fill_free(campaign->fill, memory);
   cpn_claim_set_fini(&campaign->claims, memory);
   cpn_tickets_fini(&campaign->tickets, memory);
   cpn_memory_free(memory, campaign, size_bytes(&campaign->spec));

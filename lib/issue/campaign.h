@@ -6,7 +6,7 @@
 #ifndef CPN_ISSUE_CAMPAIGN_H
 #define CPN_ISSUE_CAMPAIGN_H
 
-#include "issue/claim_fill.h"
+#include "issue/claim_set.h"
 #include "issue/stock.h"
 #include "issue/tickets.h"
 
@@ -34,8 +34,6 @@ struct cpn_campaign {
   struct cpn_campaign *next_wanted;
   uint64_t touched;   /* users' memory is touched up to this number; the keeper */
   uint64_t looked_at; /* tickets issued when the keeper last came by */
-
-  struct cpn_claim_fill *fill; /* at recovery: claims are left, not settled yet; else NULL */
 };
 
 /* A campaign in its first state, or NULL: no memory. With `prepare` all memory for so many tickets is there, claims and

@@ -40,7 +40,8 @@ void cpn_claim_fill_free(struct cpn_claim_fill *fill, struct cpn_memory *memory)
 
 /* --- leaving ------------------------------------------------------------------------------------- */
 
-/* A whole line to the part. Nobody else is there; on x86-64 past the caches, which it would only pass through. */
+/* A whole line to the part, which is this thread's: it alone reads and writes there until the part is settled, and then every
+ * word has been written again. On x86-64 past the caches, which it would only pass through. */
 static inline void push_line(_Atomic uint64_t *to, const struct cpn_fill_end *end) {
 #if CPN_WIDE_LOADS
   for (int i = 0; i < 4; i++)
@@ -52,39 +53,35 @@ static inline void push_line(_Atomic uint64_t *to, const struct cpn_fill_end *en
 #endif
 }
 
-/* False: its part is full. */
-static inline bool leave_one(struct cpn_claim_fill *fill, uint32_t part, uint64_t entry) {
+static inline void leave_one(struct cpn_claim_fill *fill, uint32_t part, uint64_t entry) {
   const uint32_t words_bits = fill->line_bits + 3, at = fill->left[part];
-  if (CPN_UNLIKELY(at >> words_bits != 0)) return false;
+  /* Hashes are keyed: that half as many again as expected come to some part does not happen before the end of time. */
+  CPN_INVARIANT(0, at >> words_bits == 0);
   struct cpn_fill_end *end = &fill->ends[part];
   fill->left[part] = at + 1;
   end->entries[at % CPN_CLAIM_LINE_WORDS] = entry;
   if (at % CPN_CLAIM_LINE_WORDS == CPN_CLAIM_LINE_WORDS - 1)
     push_line(&fill->words[((uint64_t)part << words_bits) + at + 1 - CPN_CLAIM_LINE_WORDS], end);
-  return true;
 }
 
-/* Where they belong is worked out for some of them together: whether one completes a line cannot be foreseen, and with
- * each one's hash still to come the processor would guess wrong for longer. */
-#define TOGETHER 64u
-
-size_t cpn_claim_fill_leave(struct cpn_claim_fill *fill, const uint64_t *hashes, uint64_t number, size_t count) {
+/* Where they belong is worked out for all of them first: whether one completes a line cannot be foreseen, and with each
+ * one's hash still to come the processor would guess wrong for longer. */
+void cpn_claim_fill_leave(struct cpn_claim_fill *fill, const uint64_t *hashes, uint64_t number, size_t count,
+                          uint32_t from, uint32_t to) {
   const uint64_t lines = fill->lines, in_part = (UINT64_C(1) << fill->line_bits) - 1;
-  for (size_t from = 0; from < count; from += TOGETHER) {
-    const size_t some = (size_t)cpn_min_u64(count - from, TOGETHER);
-    uint64_t entries[TOGETHER];
-    uint32_t parts[TOGETHER];
-    for (size_t i = 0; i < some; i++) {
-      const uint64_t hash = hashes[from + i], home = cpn_claim_home(hash, 0, lines);
-      parts[i] = (uint32_t)(home >> fill->line_bits);
-      entries[i] = cpn_claim_tag(hash) << CPN_CLAIM_TAG_SHIFT | (home & in_part) << CPN_FILL_NUMBER_BITS |
-                   (number + from + i);
-    }
-    for (size_t i = 0; i < some; i++) {
-      if (CPN_UNLIKELY(!leave_one(fill, parts[i], entries[i]))) return from + i;
-    }
+  uint64_t entries[CPN_FILL_TOGETHER];
+  uint32_t parts[CPN_FILL_TOGETHER];
+  size_t ours = 0;
+  CPN_INVARIANT(0, count <= CPN_FILL_TOGETHER);
+  for (size_t i = 0; i < count; i++) {
+    const uint64_t home = cpn_claim_home(hashes[i], 0, lines);
+    const uint32_t part = (uint32_t)(home >> fill->line_bits);
+    parts[ours] = part;
+    entries[ours] = cpn_claim_tag(hashes[i]) << CPN_CLAIM_TAG_SHIFT | (home & in_part) << CPN_FILL_NUMBER_BITS |
+                    (number + i);
+    ours += part - from < to - from; /* no jump: it could not be foreseen either */
   }
-  return count;
+  for (size_t i = 0; i < ours; i++) leave_one(fill, parts[i], entries[i]);
 }
 
 /* --- settling ------------------------------------------------------------------------------------ */

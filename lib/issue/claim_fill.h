@@ -9,7 +9,7 @@
  *
  * Until it is settled nobody can look anything up in the set; that a user came twice shows only then.
  *
- * Parts are independent of each other: threads may settle different ones at once.
+ * Parts are independent of each other: threads may leave claims in different ones, and settle them, at once.
  */
 #ifndef CPN_ISSUE_CLAIM_FILL_H
 #define CPN_ISSUE_CLAIM_FILL_H
@@ -39,9 +39,13 @@ struct cpn_claim_fill {
 struct cpn_claim_fill *cpn_claim_fill_begin(struct cpn_claim_set *set, struct cpn_memory *memory, uint64_t users);
 void cpn_claim_fill_free(struct cpn_claim_fill *fill, struct cpn_memory *memory);
 
-/* Leaves the claims of tickets `number` …, at most CPN_FILL_NUMBER_MAX; numbers rise. How many: fewer than `count` if a part
- * is full, which is the time to settle. */
-size_t cpn_claim_fill_leave(struct cpn_claim_fill *fill, const uint64_t *hashes, uint64_t number, size_t count);
+/* At most so many at a time. */
+#define CPN_FILL_TOGETHER 64u
+
+/* Of the tickets `number` …, with these hashes, leaves the claims that belong into parts `from` … to - 1, which are one
+ * thread's. Numbers rise. The parts hold what the set was begun for, and half of it more. */
+void cpn_claim_fill_leave(struct cpn_claim_fill *fill, const uint64_t *hashes, uint64_t number, size_t count,
+                          uint32_t from, uint32_t to);
 
 /* Who settles: memory of its own, and what it found. */
 struct cpn_claim_settler {

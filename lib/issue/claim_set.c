@@ -132,10 +132,6 @@ bool cpn_claim_set_begin_again(struct cpn_claim_set *set, struct cpn_memory *mem
 
 uint64_t cpn_claim_set_lines_for(uint64_t users) { return lines_for(words_for(users)); }
 
-uint64_t cpn_claim_set_first_users(const struct cpn_claim_set *set) {
-  return set->first_lines * CPN_CLAIM_LINE_WORDS / 8 * 5;
-}
-
 uint64_t cpn_claim_set_bytes(const struct cpn_claim_set *set) {
   return atomic_load_explicit(&set->bytes, memory_order_relaxed); /* relaxed: a figure for people */
 }

@@ -120,9 +120,8 @@ bool cpn_claim_set_grow_for(struct cpn_claim_set *set, struct cpn_memory *memory
  * it is the caller's to put back. False: no memory, and nothing has changed. */
 CPN_MUST_CHECK bool cpn_claim_set_begin_again(struct cpn_claim_set *set, struct cpn_memory *memory, uint64_t lines);
 
-/* The lines of a first level for so many users, and for how many users the one there is was made. */
+/* The lines of a first level for so many users. */
 uint64_t cpn_claim_set_lines_for(uint64_t users);
-uint64_t cpn_claim_set_first_users(const struct cpn_claim_set *set);
 
 uint64_t cpn_claim_set_bytes(const struct cpn_claim_set *set);
 

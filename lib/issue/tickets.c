@@ -213,6 +213,13 @@ void cpn_tickets_restore_rows(struct cpn_tickets *tickets, const struct cpn_tick
   cpn_tickets_count_in(tickets, before + count);
 }
 
+uint64_t cpn_tickets_users_at(const struct cpn_tickets *tickets, uint64_t number, uint64_t last,
+                              const _Atomic uint64_t **users) {
+  struct cpn_chunks_place place = cpn_chunks_place(&tickets->users, number - 1);
+  *users = cpn_chunks_at(&tickets->users, number - 1);
+  return cpn_min_u64((UINT64_C(1) << (tickets->users.first_bits + place.chunk)) - place.offset, last - number + 1);
+}
+
 /* --- reading ------------------------------------------------------------------------------------- */
 
 /* Stamp and time of row i of a page. */

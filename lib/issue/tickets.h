@@ -185,6 +185,10 @@ void cpn_tickets_restore_users(const struct cpn_tickets *tickets, const struct c
 void cpn_tickets_restore_rows(struct cpn_tickets *tickets, const struct cpn_ticket_spot *spot,
                               const struct cpn_restored *rows, size_t count);
 
+/* Where the words of users `number` … stand side by side, up to `last` at most; how many. */
+uint64_t cpn_tickets_users_at(const struct cpn_tickets *tickets, uint64_t number, uint64_t last,
+                              const _Atomic uint64_t **users);
+
 /* Packs full pages that are complete, as long as the pool takes their wide rows. One thread at a time. */
 void cpn_tickets_pack(struct cpn_tickets *tickets, struct cpn_memory *memory, struct cpn_row_pool *pool);
 

@@ -254,16 +254,9 @@ static bool find_run(const struct cpn_frame *frame, const unsigned char *payload
   return true;
 }
 
-/* Segments that are not read yet, and half of what is left of this one: if it is the last, the log ends somewhere in it. */
-static uint64_t left_bytes(const struct cpn_reader *reader, const struct segment *segment,
-                           const struct cpn_frame *frame) {
-  return (reader->last_number - segment->number) * segment->size + (segment->size - frame->offset) / 2;
-}
-
 static coupon_status visit_run(struct cpn_reader *reader, const struct segment *segment, const struct cpn_frame *frame,
-                               struct cpn_run *run, struct cpn_fault *fault) {
+                               const struct cpn_run *run, struct cpn_fault *fault) {
   uint64_t done = 0;
-  run->left_bytes = left_bytes(reader, segment, frame);
   coupon_status status = reader->each_run(reader->context, run, &done, fault);
   reader->records += done;
   return placed(status, segment, frame, fault);

@@ -18,8 +18,7 @@ struct cpn_run {
   uint32_t words;            /* of each record */
   size_t count;              /* of records, 1 or more */
   const unsigned char *bytes;
-  uint64_t lsn;        /* where the first begins */
-  uint64_t left_bytes; /* of log that may follow, an estimate */
+  uint64_t lsn; /* where the first begins */
 };
 
 struct cpn_reader {
