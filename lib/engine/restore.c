@@ -17,8 +17,13 @@
 /* Lines asked for ahead of their use: more than the processor waits for at a time. */
 #define AHEAD 24u
 
-/* Up to here claims are made at once: so many fit into a first level that lies in the caches. */
+/* Up to here claims are made at once: so many fit into a first level that lies in the caches. Tests want it smaller. */
+#if defined(CPN_TEST_POINTS)
+uint64_t cpn_restore_defer_from = 65536;
+#define DEFER_FROM cpn_restore_defer_from
+#else
 #define DEFER_FROM UINT64_C(65536)
+#endif
 
 static coupon_status broken(struct cpn_fault *fault, const char *rule) {
   /* The caller knows the place. */

@@ -25,4 +25,8 @@ struct cpn_reader; /* log/reader.h */
 /* cpn_reader_run(), then cpn_restore_settle(); on a user's second ticket the fault that one by one would have had. */
 CPN_MUST_CHECK coupon_status cpn_restore_run(coupon_engine *engine, struct cpn_reader *reader, struct cpn_fault *fault);
 
+#if defined(CPN_TEST_POINTS)
+extern uint64_t cpn_restore_defer_from;
+#endif
+
 #endif
