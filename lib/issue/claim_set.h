@@ -236,6 +236,11 @@ CPN_INLINE _Atomic uint64_t *cpn_claim_line(const struct cpn_claim_set *set, uin
   return &level->words[cpn_claim_home(hash, 0, set->first_lines) * CPN_CLAIM_LINE_WORDS];
 }
 
+/* Asks the processor for it. */
+static inline void cpn_claim_prefetch(const struct cpn_claim_set *set, uint64_t hash) {
+  __builtin_prefetch((const void *)cpn_claim_line(set, hash), 1);
+}
+
 /* All changes of a claim. Making it PENDING is seq_cst, as for the stock's word: the protocol was checked under
  * sequential consistency. */
 static inline bool cpn_claim_swap(_Atomic uint64_t *word, uint64_t from, uint64_t to) {
