@@ -385,11 +385,19 @@ static coupon_status count_record(void *context, const struct cpn_record *record
   return COUPON_OK;
 }
 
+static coupon_status count_run(void *context, const struct cpn_run *run, uint64_t *done, struct cpn_fault *fault) {
+  (void)context, (void)fault;
+  records += run->count;
+  *done = run->count;
+  return COUPON_OK;
+}
+
 Test(recovery, has_a_reader_that_needs_nobody_to_tell_of_its_progress) {
   make(10, 1, false);
   bring_back();
   struct cpn_fault fault = {0};
-  struct cpn_reader reader = {.io = &disk.io, .directory = 100, .limit_lsn = UINT64_MAX, .each = count_record};
+  struct cpn_reader reader = {
+      .io = &disk.io, .directory = 100, .limit_lsn = UINT64_MAX, .each = count_record, .each_run = count_run};
   cr_assert_eq(cpn_reader_manifest(&disk.io, 100, &reader.manifest, &fault), COUPON_OK);
   records = 0;
   cr_assert_eq(cpn_reader_run(&reader, &fault), COUPON_OK, "%s", fault.message);
