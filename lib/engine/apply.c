@@ -38,10 +38,10 @@ static bool note_unlimited(coupon_engine *engine, struct cpn_campaign *campaign,
   }
 }
 
-static void count_ticket(coupon_engine *engine) {
+static void count_tickets(coupon_engine *engine, uint64_t count) {
   /* relaxed, and no read-modify-write: a figure for people that only whoever steps changes. */
   uint64_t before = atomic_load_explicit(&engine->tickets, memory_order_relaxed);
-  atomic_store_explicit(&engine->tickets, before + 1, memory_order_relaxed);
+  atomic_store_explicit(&engine->tickets, before + count, memory_order_relaxed);
 }
 
 static struct cpn_user user_of(const coupon_engine *engine, const uint64_t *words, uint32_t count) {
@@ -59,25 +59,74 @@ static inline struct cpn_ticket_cursor *cursor_of(coupon_engine *engine, struct 
   return &engine->cursor;
 }
 
-void cpn_apply_live(void *context, uint64_t lsn, const unsigned char *bytes, uint32_t words) {
-  coupon_engine *engine = context;
+/* Puts one ticket, its record's words being at `bytes`; returns its number. Within a page nothing has to be looked for. */
+static inline uint64_t append(struct cpn_tickets *tickets, struct cpn_ticket_cursor *cursor, uint64_t lsn,
+                              const unsigned char *bytes, uint32_t user_words) {
+  const uint64_t user[2] = {cpn_get_u64(bytes + 8), user_words == 2 ? cpn_get_u64(bytes + 16) : 0};
+  const uint64_t time_ns = cpn_get_u64(bytes + (size_t)(1 + user_words) * 8);
+  if (CPN_UNLIKELY(cursor->spot.left == 0)) return cpn_tickets_append(tickets, cursor, user, lsn, time_ns);
+  cpn_tickets_put_at(cursor->spot, user_words, user, lsn, time_ns);
+  cursor->spot.user += user_words;
+  cursor->spot.row++;
+  cursor->spot.left--;
+  return cursor->number++;
+}
+
+/* Tickets of one campaign that follow each other, as most do: all that differs is looked at before. Returns the bytes of
+ * their records. Others see them when the last is counted in; the caller has not given their places back by then. */
+CPN_INLINE size_t append_run(coupon_engine *engine, struct cpn_tickets *tickets, struct cpn_ticket_cursor *cursor,
+                             uint64_t lsn, const unsigned char *bytes, size_t size, uint32_t user_words) {
+  const size_t step = (size_t)cpn_issue_words(user_words) * 8;
   const uint64_t head = cpn_get_u64(bytes);
-  const unsigned type = (unsigned)(head & 0xff);
-  if (type != CPN_RECORD_ISSUE && type != CPN_RECORD_ISSUE_UUID) return;
+  uint64_t number;
+  size_t done = 0;
+  do {
+    number = append(tickets, cursor, lsn + done + step, bytes + done, user_words);
+    done += step;
+  } while (done + step <= size && cpn_get_u64(bytes + done) == head);
+  cpn_tickets_count_in(tickets, number);
+  count_tickets(engine, done / step);
+  return done;
+}
+
+/* One ticket of a user without a limit. */
+static size_t append_unlimited(coupon_engine *engine, struct cpn_campaign *campaign, struct cpn_ticket_cursor *cursor,
+                               uint64_t lsn, const unsigned char *bytes) {
+  const uint32_t user_words = campaign->tickets.user_words, words = cpn_issue_words(user_words);
+  const uint64_t user[2] = {cpn_get_u64(bytes + 8), user_words == 2 ? cpn_get_u64(bytes + 16) : 0};
+  const struct cpn_user whole = user_of(engine, user, user_words);
+  uint64_t number = append(&campaign->tickets, cursor, lsn + words * UINT64_C(8), bytes, user_words);
+  count_tickets(engine, 1);
+  bool noted = note_unlimited(engine, campaign, &whole, number);
+  CPN_INVARIANT(2, noted);
+  cpn_tickets_count_in(&campaign->tickets, number);
+  return (size_t)words * 8;
+}
+
+/* A run that begins with a ticket. Returns how many bytes it took. */
+static size_t apply_issues(coupon_engine *engine, uint64_t head, uint64_t lsn, const unsigned char *bytes,
+                           size_t size) {
   struct cpn_campaign *campaign = engine->appended_to;
   if (campaign == NULL || campaign->index != head >> 32) campaign = cpn_directory_at(&engine->campaigns, head >> 32);
-  const uint32_t user_words = campaign->tickets.user_words;
-  CPN_INVARIANT(3, words == cpn_issue_words(user_words));
-  const uint64_t user[2] = {cpn_get_u64(bytes + 8), user_words == 2 ? cpn_get_u64(bytes + 16) : 0};
-  uint64_t time_ns = cpn_get_u64(bytes + (size_t)(words - 1) * 8);
-  uint64_t number = cpn_tickets_append(&campaign->tickets, cursor_of(engine, campaign), user, lsn, time_ns);
-  count_ticket(engine);
-  if (CPN_UNLIKELY(campaign->spec.user_limit == 0)) { /* else the claim leads here by the LSN */
-    const struct cpn_user whole = user_of(engine, user, user_words);
-    bool noted = note_unlimited(engine, campaign, &whole, number);
-    CPN_INVARIANT(2, noted);
+  struct cpn_tickets *tickets = &campaign->tickets;
+  struct cpn_ticket_cursor *cursor = cursor_of(engine, campaign);
+  CPN_INVARIANT(3, head == cpn_issue_head(tickets->user_words, campaign->index));
+  /* With a limit the claim leads to the ticket by the LSN, and need not be touched. */
+  if (CPN_UNLIKELY(campaign->spec.user_limit == 0)) return append_unlimited(engine, campaign, cursor, lsn, bytes);
+  if (tickets->user_words == 1) return append_run(engine, tickets, cursor, lsn, bytes, size, 1);
+  return append_run(engine, tickets, cursor, lsn, bytes, size, 2);
+}
+
+void cpn_apply_live(void *context, uint64_t lsn, const unsigned char *bytes, size_t size) {
+  coupon_engine *engine = context;
+  for (size_t done = 0; done < size;) {
+    const uint64_t head = cpn_get_u64(bytes + done);
+    const unsigned type = (unsigned)(head & 0xff);
+    if (type == CPN_RECORD_ISSUE || type == CPN_RECORD_ISSUE_UUID)
+      done += apply_issues(engine, head, lsn + done, bytes + done, size - done);
+    else
+      done += (size_t)cpn_record_words(head) * 8;
   }
-  cpn_tickets_count_in(&campaign->tickets, number);
 }
 
 /* --- recovery ------------------------------------------------------------------------------------ */

@@ -264,8 +264,8 @@ coupon_status cpn_engine_create(coupon_engine *engine, const struct cpn_campaign
 
 /* --- apply.c ------------------------------------------------------------------------------------- */
 
-/* Live: called by the commit stage with each record, in order; `context` is the engine. */
-void cpn_apply_live(void *context, uint64_t lsn, const unsigned char *bytes, uint32_t words);
+/* Live: called by the commit stage with the records [lsn, lsn + size), in order; `context` is the engine. */
+void cpn_apply_live(void *context, uint64_t lsn, const unsigned char *bytes, size_t size);
 
 /* At recovery: called with each record, in order; checks the rules of docs/FORMAT.md. */
 coupon_status cpn_apply_replay(void *context, const struct cpn_record *record, struct cpn_fault *fault);

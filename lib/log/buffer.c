@@ -74,28 +74,50 @@ bool cpn_buffer_ready(const struct cpn_buffer *buffer) {
   return head_at(buffer, drained) != 0;
 }
 
-size_t cpn_buffer_drain(struct cpn_buffer *buffer, unsigned char *to, size_t capacity, cpn_buffer_each_fn *each,
-                        void *context) {
-  /* relaxed: only the one drainer changes it. */
-  const uint64_t from = atomic_load_explicit(&buffer->drained, memory_order_relaxed);
-  const uint64_t limit = cpn_min_u64(capacity, buffer->capacity); /* behind a whole ring the heads are ours again */
-  uint64_t at = from;
-  while (at - from + 8 <= limit) {
+/* What is copied at a time, or a record more: it is applied, and its places are zeroed, while the nearest cache still has
+ * it; and producers that wait for room get it before the whole batch is through. */
+#define RUN_BYTES 8192u
+
+/* Where the next lines are asked for: producers on other processors have written them. */
+#define AHEAD_WORDS 64u
+
+/* Copies whole records from `at` on, as many as are published, fit into `room` bytes, and make a run; returns its end. */
+static uint64_t copy_run(const struct cpn_buffer *buffer, uint64_t at, unsigned char *to, uint64_t room) {
+  const uint64_t from = at;
+  while (at - from < RUN_BYTES) {
     uint64_t head = head_at(buffer, at); /* seq_cst includes acquire: the words behind it are filled */
     uint32_t words = cpn_record_words(head);
-    if (head == 0 || at - from + (uint64_t)words * 8 > limit) break;
+    if (head == 0 || at - from + (uint64_t)words * 8 > room) break;
+    __builtin_prefetch((const void *)&buffer->words[(at / 8 + AHEAD_WORDS) & buffer->mask], 1);
     unsigned char *bytes = to + (at - from);
     cpn_put_u64(bytes, head);
     for (uint32_t i = 1; i < words; i++) cpn_put_u64(bytes + (size_t)i * 8, cpn_buffer_peek(buffer, at, i));
     at += (uint64_t)words * 8;
-    each(context, at, bytes, words);
   }
-  /* Zeroed, so that (b) holds for whoever reserves the places next. release: see cpn_buffer_peek(). */
-  for (uint64_t word = from / 8; word < at / 8; word++)
+  return at;
+}
+
+/* So that (b) holds for whoever reserves the places next. release: see cpn_buffer_peek(). */
+static void zero_run(struct cpn_buffer *buffer, uint64_t from, uint64_t to) {
+  for (uint64_t word = from / 8; word < to / 8; word++)
     atomic_store_explicit(&buffer->words[word & buffer->mask], 0, memory_order_release);
-  /* seq_cst, which includes release (the zeros before the room they make), and pairs with who waits for room. */
-  if (at != from) atomic_store_explicit(&buffer->drained, at, memory_order_seq_cst);
-  return (size_t)(at - from);
+}
+
+size_t cpn_buffer_drain(struct cpn_buffer *buffer, unsigned char *to, size_t capacity, cpn_buffer_each_fn *each,
+                        void *context) {
+  /* relaxed: only the one drainer changes it. */
+  const uint64_t from = atomic_load_explicit(&buffer->drained, memory_order_relaxed);
+  uint64_t at = from;
+  for (;;) {
+    unsigned char *bytes = to + (at - from);
+    uint64_t end = copy_run(buffer, at, bytes, capacity - (at - from));
+    if (end == at) return (size_t)(at - from);
+    each(context, at, bytes, (size_t)(end - at));
+    zero_run(buffer, at, end);
+    /* seq_cst, which includes release (the zeros before the room they make), and pairs with who waits for room. */
+    atomic_store_explicit(&buffer->drained, end, memory_order_seq_cst);
+    at = end;
+  }
 }
 
 uint64_t cpn_buffer_tail(const struct cpn_buffer *buffer) {

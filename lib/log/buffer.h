@@ -85,9 +85,9 @@ static inline uint64_t cpn_buffer_peek(const struct cpn_buffer *buffer, uint64_t
 bool cpn_buffer_ready(const struct cpn_buffer *buffer);
 
 /* Copies published records, whole, in order, up to the first hole or `capacity` bytes, to `to` (as bytes of the
- * format), and calls `each` with each record's position and words once it is copied and before its place is given
- * back. Returns the bytes copied. */
-typedef void cpn_buffer_each_fn(void *context, uint64_t lsn, const unsigned char *bytes, uint32_t words);
+ * format). They go in runs: `each` is called with the records [lsn, lsn + size) once they are copied and before their
+ * places are given back. Returns the bytes copied. */
+typedef void cpn_buffer_each_fn(void *context, uint64_t lsn, const unsigned char *bytes, size_t size);
 size_t cpn_buffer_drain(struct cpn_buffer *buffer, unsigned char *to, size_t capacity, cpn_buffer_each_fn *each,
                         void *context);
 

@@ -48,13 +48,16 @@ static int sink(void *context, const struct cpn_batch *batch) {
 }
 
 /* In the drainer. */
-static void each(void *context, uint64_t lsn, const unsigned char *bytes, uint32_t words) {
+static void each(void *context, uint64_t lsn, const unsigned char *bytes, size_t size) {
   (void)context;
-  EXPLORE_CHECK(words == CPN_WORDS_ISSUE, "a place of %u words", words);
-  EXPLORE_CHECK(drained_count < RECORDS_MAX, "more drained than published");
-  drained[drained_count].lsn = lsn;
-  drained[drained_count].user = cpn_get_u64(bytes + 8);
-  drained[drained_count++].time_ns = cpn_get_u64(bytes + 16);
+  EXPLORE_CHECK(size % (CPN_WORDS_ISSUE * 8) == 0, "a run of %zu bytes", size);
+  for (size_t at = 0; at < size; at += CPN_WORDS_ISSUE * 8) {
+    EXPLORE_CHECK(cpn_record_words(cpn_get_u64(bytes + at)) == CPN_WORDS_ISSUE, "a place of another size");
+    EXPLORE_CHECK(drained_count < RECORDS_MAX, "more drained than published");
+    drained[drained_count].lsn = lsn + at + CPN_WORDS_ISSUE * UINT64_C(8);
+    drained[drained_count].user = cpn_get_u64(bytes + at + 8);
+    drained[drained_count++].time_ns = cpn_get_u64(bytes + at + 16);
+  }
 }
 
 /* --- threads ------------------------------------------------------------------------------------- */

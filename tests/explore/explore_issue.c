@@ -59,19 +59,24 @@ static uint64_t wall(void *context) {
   return closing && explore_thread() == askers - 1 ? CLOSES_AT_NS : 1000;
 }
 
-static void note(void *context, uint64_t lsn, const unsigned char *bytes, uint32_t words) {
+static void note(void *context, uint64_t lsn, const unsigned char *bytes, size_t size) {
   (void)context;
-  EXPLORE_CHECK(record_count < RECORDS_MAX, "more records than anybody could write");
-  records[record_count].type = cpn_get_u64(bytes) & 0xff;
-  records[record_count].lsn = lsn;
-  records[record_count].user = cpn_get_u64(bytes + 8);
-  records[record_count++].time_ns = words > 2 ? cpn_get_u64(bytes + 16) : 0;
+  for (size_t at = 0; at < size;) {
+    const uint64_t head = cpn_get_u64(bytes + at);
+    const uint32_t words = cpn_record_words(head);
+    EXPLORE_CHECK(record_count < RECORDS_MAX, "more records than anybody could write");
+    records[record_count].type = head & 0xff;
+    records[record_count].user = cpn_get_u64(bytes + at + 8);
+    records[record_count].time_ns = words > 2 ? cpn_get_u64(bytes + at + 16) : 0;
+    at += (size_t)words * 8;
+    records[record_count++].lsn = lsn + at;
+  }
 }
 
 /* The engine's own, and noted. */
-static void apply(void *context, uint64_t lsn, const unsigned char *bytes, uint32_t words) {
-  note(NULL, lsn, bytes, words);
-  cpn_apply_live(context, lsn, bytes, words);
+static void apply(void *context, uint64_t lsn, const unsigned char *bytes, size_t size) {
+  note(NULL, lsn, bytes, size);
+  cpn_apply_live(context, lsn, bytes, size);
 }
 
 static int sink(void *context, const struct cpn_batch *batch) {
