@@ -305,12 +305,12 @@ static coupon_status issue(coupon_engine *engine, uint64_t campaign, uint64_t us
   if (engine->options.read_only != 0) return end_visit(engine, &guest, COUPON_E_READ_ONLY);
   if (would_wait_in_callback(deadline)) return end_visit(engine, &guest, COUPON_E_IN_CALLBACK);
   for (;;) {
-    status = uuid == NULL ? cpn_engine_try_issue(engine, campaign, user, ticket)
-                          : cpn_engine_try_issue_uuid(engine, campaign, uuid, ticket);
+    status = cpn_engine_issue(engine, campaign, user, uuid, ticket);
     if (status != COUPON_E_BUSY) break;
     status = cpn_wait_room(engine, cpn_issue_words(uuid == NULL ? 1 : 2), deadline);
     if (status != COUPON_OK) break;
   }
+  if (status < 0) cpn_wait_published(engine); /* places may have been given up */
   if (status >= 0) {
     coupon_status final = cpn_wait_final(engine, ticket->lsn, deadline);
     bool known = complete(engine, ticket);

@@ -38,6 +38,10 @@ struct cpn_io {
   int64_t (*read)(void *context, int file, uint64_t offset, void *to, size_t size);
   int64_t (*write)(void *context, int file, uint64_t offset, const void *from, size_t size);
   int (*sync)(void *context, int file);
+  /* A second handle of an open file, for writing only, through which a write is as durable when it returns as after a
+   * sync of it; blocks of 512 bytes, from memory aligned to 4096. -EOPNOTSUPP: not on this file system. NULL: there is
+   * no such thing here. What is not durable yet of the file is not made so. */
+  int (*open_durable)(void *context, int directory, const char *name);
   int (*rename)(void *context, int directory, const char *from, const char *to);
   int (*remove)(void *context, int directory, const char *name);
   int (*sync_directory)(void *context, int directory);

@@ -129,6 +129,18 @@ static int posix_sync(void *context, int file) {
   return result(fdatasync(file));
 }
 
+/* Past the page cache: neither a copy into it nor, afterwards, a search of it for what has to be written. Whether the
+ * device takes blocks as small as ours is asked by reading one. */
+static int posix_open_durable(void *context, int directory, const char *name) {
+  (void)context;
+  int file = openat(directory, name, O_RDWR | O_DIRECT | O_DSYNC | O_CLOEXEC | O_NOFOLLOW);
+  if (file < 0) return errno == EINVAL ? -EOPNOTSUPP : -errno;
+  _Alignas(4096) unsigned char block[512];
+  if (pread(file, block, sizeof block, sizeof block) == (ssize_t)sizeof block) return file;
+  (void)close(file);
+  return -EOPNOTSUPP;
+}
+
 static int posix_close(void *context, int handle) {
   (void)context;
   return result(close(handle));
@@ -257,6 +269,7 @@ const struct cpn_io cpn_io_posix = {
     .read = posix_read,
     .write = posix_write,
     .sync = posix_sync,
+    .open_durable = posix_open_durable,
     .rename = posix_rename,
     .remove = posix_remove,
     .sync_directory = posix_sync_directory,

@@ -230,9 +230,9 @@ coupon_status cpn_engine_decide(coupon_engine *engine, struct cpn_campaign *camp
   }
 }
 
-/* In two forms, one for each kind of user: `uuid` is a constant to the compiler in either. */
+/* In forms of their own for each kind of user: `uuid` is a constant to the compiler, and so is `tells`. */
 CPN_INLINE coupon_status try_issue(coupon_engine *engine, uint64_t campaign_id, uint64_t user_id,
-                                   const unsigned char *uuid, struct coupon_ticket *ticket) {
+                                   const unsigned char *uuid, bool tells, struct coupon_ticket *ticket) {
   const struct cpn_user user = cpn_engine_user(engine, user_id, uuid);
   coupon_status status = cpn_engine_enter(engine, true);
   if (CPN_UNLIKELY(status != COUPON_OK)) return status;
@@ -246,7 +246,7 @@ CPN_INLINE coupon_status try_issue(coupon_engine *engine, uint64_t campaign_id, 
   if (CPN_UNLIKELY((campaign->tickets.user_words == 2) != (uuid != NULL))) return cpn_engine_leave(COUPON_E_USER_KIND);
   status = decide_once(engine, campaign, &user, ticket);
   if (CPN_UNLIKELY(status >= AGAIN)) status = cpn_engine_decide(engine, campaign, &user, ticket);
-  if (engine->has_log) cpn_wait_published(engine);
+  if (tells && engine->has_log) cpn_wait_published(engine);
   ticket->answer = status;
   cpn_engine_set_final(engine, ticket);
   if (status == COUPON_ISSUED || status == COUPON_ALREADY_ISSUED) complete_number(campaign, ticket);
@@ -255,10 +255,15 @@ CPN_INLINE coupon_status try_issue(coupon_engine *engine, uint64_t campaign_id, 
 
 CPN_HOT coupon_status cpn_engine_try_issue(coupon_engine *engine, uint64_t campaign, uint64_t user,
                                            struct coupon_ticket *ticket) {
-  return try_issue(engine, campaign, user, NULL, ticket);
+  return try_issue(engine, campaign, user, NULL, true, ticket);
 }
 
 CPN_HOT coupon_status cpn_engine_try_issue_uuid(coupon_engine *engine, uint64_t campaign, const unsigned char *uuid,
                                                 struct coupon_ticket *ticket) {
-  return try_issue(engine, campaign, 0, uuid, ticket);
+  return try_issue(engine, campaign, 0, uuid, true, ticket);
+}
+
+coupon_status cpn_engine_issue(coupon_engine *engine, uint64_t campaign, uint64_t user, const unsigned char *uuid,
+                               struct coupon_ticket *ticket) {
+  return try_issue(engine, campaign, user, uuid, false, ticket);
 }

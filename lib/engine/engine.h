@@ -50,7 +50,7 @@ struct coupon_engine {
   bool has_keeper;                      /* a keeper runs; otherwise every request looks after itself */
   _Atomic uint32_t *gate;               /* bits CPN_GATE_…, in a page that is empty in a child of fork() */
   int directory, lock_file, owner_file; /* handles, or -1 */
-  pthread_t thread, keeper_thread;
+  pthread_t thread, keeper_thread, segments_thread;
   struct cpn_hash_key key;      /* of the claim sets: secret, per engine */
   uint64_t directory_secret[2]; /* of the directory */
 
@@ -69,6 +69,8 @@ struct coupon_engine {
   /* What lies before it shall not gather any longer. Callers raise it, the commit thread reads it. */
   _Atomic uint64_t flushed;
   _Atomic uint32_t stop; /* the commit thread shall end once nothing is left; written by close */
+  /* Somebody steps: the commit thread, or a caller in its place. Whoever gets it by an exchange. */
+  _Atomic uint32_t stepping;
   _Atomic int eventfd;   /* or -1; made once */
 
   /* Rarely written. */
@@ -77,7 +79,8 @@ struct coupon_engine {
   _Atomic uint64_t tickets; /* written by whoever steps */
   struct cpn_fault failure; /* set before CPN_GATE_FAILED */
 
-  struct cpn_event changed; /* durable rose, or the gate changed: for those who wait for finality */
+  /* Durable rose, or the gate changed: for those who wait for finality, one for every other batch. */
+  struct cpn_event changed[2];
   struct cpn_event room;    /* the buffer was drained, or the gate changed: for those who wait for room */
   struct cpn_event work;    /* for the commit thread: something is published, or stop */
 
@@ -147,6 +150,11 @@ coupon_status cpn_engine_try_issue(coupon_engine *engine, uint64_t campaign, uin
                                    struct coupon_ticket *ticket);
 coupon_status cpn_engine_try_issue_uuid(coupon_engine *engine, uint64_t campaign, const unsigned char *uuid,
                                         struct coupon_ticket *ticket);
+
+/* The same for a caller who goes on to wait, `uuid` NULL: `user`. Does not tell the commit thread: the caller's next call
+ * is one of cpn_wait_final(), cpn_wait_room() and cpn_wait_published(). */
+coupon_status cpn_engine_issue(coupon_engine *engine, uint64_t campaign, uint64_t user, const unsigned char *uuid,
+                               struct coupon_ticket *ticket);
 
 /* What a ticket says of who asked for what. */
 static inline void cpn_engine_address(struct coupon_ticket *ticket, uint64_t campaign, uint64_t user,
@@ -283,15 +291,16 @@ void cpn_wait_published(coupon_engine *engine);
 /* Ends the gathering of what is decided by now. */
 void cpn_wait_flush(coupon_engine *engine);
 
-/* Waits until `lsn` is durable. COUPON_OK, COUPON_NOT_FINAL, COUPON_E_FAILED. As a visitor. */
+/* Waits until `lsn` is durable, or without a deadline commits it. COUPON_OK, COUPON_NOT_FINAL, COUPON_E_FAILED. As a
+ * visitor. */
 coupon_status cpn_wait_final(coupon_engine *engine, uint64_t lsn, int64_t deadline);
 
 /* Waits until a slot of `words` may fit. COUPON_OK: try again; COUPON_E_BUSY: the deadline passed; or a fault of
  * the gate. As a visitor. */
 coupon_status cpn_wait_room(coupon_engine *engine, uint32_t words, int64_t deadline);
 
-/* The commit stage's step with everything around it. 1, 0, or negative: the engine has failed (again). One at a
- * time. */
+/* The commit stage's step with everything around it, when nobody else steps any more. 1, 0, or negative: the engine has
+ * failed (again). */
 int cpn_wait_step(coupon_engine *engine);
 
 /* Stops the engine: the first fault counts. */

@@ -51,12 +51,13 @@ static coupon_engine *allocate(const struct cpn_env *env, const struct coupon_op
   engine->env = *env;
   engine->options = *options;
   engine->has_log = options->durability != COUPON_NONE && options->read_only == 0;
-  engine->directory = engine->lock_file = engine->owner_file = engine->log.file = -1;
+  engine->directory = engine->lock_file = engine->owner_file = -1;
+  cpn_segment_init(&engine->log);
   atomic_init(&engine->eventfd, -1);
   (void)pthread_mutex_init(&engine->create_lock, NULL);
   cpn_memory_init(&engine->memory, &options->allocator, options->max_memory_bytes);
   cpn_clock_init(&engine->clock, options->callbacks.clock, options->callbacks.context);
-  cpn_event_init(&engine->changed);
+  for (int i = 0; i < 2; i++) cpn_event_init(&engine->changed[i]);
   cpn_event_init(&engine->room);
   cpn_event_init(&engine->work);
   cpn_event_init(&engine->keep);
@@ -79,6 +80,24 @@ static void stop_threads(coupon_engine *engine) {
     cpn_event_tell(&engine->keep);
     (void)pthread_join(engine->keeper_thread, NULL);
   }
+  /* After the commit thread, which may be waiting for it. */
+  if (engine->log.spare.has_maker) {
+    cpn_spare_stop(&engine->log.spare);
+    (void)pthread_join(engine->segments_thread, NULL);
+    engine->log.spare.has_maker = false;
+  }
+}
+
+/* The maker of segments before the commit thread, which relies on it. */
+static int start_log_threads(coupon_engine *engine) {
+  const struct cpn_env *env = &engine->env;
+  struct cpn_spare *spare = &engine->log.spare;
+  int error = env->start_thread(env->context, &engine->segments_thread, "coupon-segments", cpn_spare_thread, spare);
+  spare->has_maker = error == 0;
+  if (error < 0) return error;
+  error = env->start_thread(env->context, &engine->thread, "coupon-commit", cpn_wait_commit_thread, engine);
+  engine->has_thread = error == 0;
+  return error;
 }
 
 static coupon_status start_threads(coupon_engine *engine, struct cpn_fault *fault) {
@@ -90,10 +109,7 @@ static coupon_status start_threads(coupon_engine *engine, struct cpn_fault *faul
     engine->clock.asked_for = cpn_keeper_clock_asked;
     engine->clock.asked_context = engine;
   }
-  if (error == 0 && engine->has_log) {
-    error = env->start_thread(env->context, &engine->thread, "coupon-commit", cpn_wait_commit_thread, engine);
-    engine->has_thread = error == 0;
-  }
+  if (error == 0 && engine->has_log) error = start_log_threads(engine);
   if (error == 0) return COUPON_OK;
   stop_threads(engine);
   (void)cpn_fault_from_io(fault, error, "", "cannot start a thread of the library");
@@ -122,8 +138,13 @@ static coupon_status begin(coupon_engine *engine, const char *path, struct coupo
   return status == COUPON_OK ? start_threads(engine, fault) : status;
 }
 
+static bool has_failed(const coupon_engine *engine) {
+  return (atomic_load_explicit(engine->gate, memory_order_seq_cst) & CPN_GATE_FAILED) != 0;
+}
+
 static void give_up_directory(coupon_engine *engine) {
   const struct cpn_io *io = engine->env.io;
+  cpn_spare_fini(&engine->log.spare, engine->gate != NULL && has_failed(engine));
   cpn_segment_close(&engine->log);
   if (engine->owner_file >= 0) (void)io->close(io->context, engine->owner_file);
   if (engine->lock_file >= 0) (void)io->unlock(io->context, engine->directory, engine->lock_file);
@@ -182,9 +203,10 @@ coupon_status cpn_engine_open(const struct cpn_env *env, const char *path, const
 
 /* Nobody decides any more: everything reserved is published, and the rest of the commits are ours. */
 static void drain(coupon_engine *engine) {
-  while (cpn_buffer_ready(&engine->buffer)) {
-    if (cpn_wait_step(engine) < 0) return;
+  int done;
+  while ((done = cpn_wait_step(engine)) > 0) {
   }
+  if (done < 0) return;
   CPN_INVARIANT(4, cpn_buffer_drained(&engine->buffer) == cpn_buffer_tail(&engine->buffer));
 }
 
@@ -204,16 +226,12 @@ static void write_end(coupon_engine *engine) {
   cpn_wait_fail(engine, &fault);
 }
 
-static bool has_failed(const coupon_engine *engine) {
-  return (atomic_load_explicit(engine->gate, memory_order_seq_cst) & CPN_GATE_FAILED) != 0;
-}
-
 /* Everything visitors wait for is final, or failed, or will never be: they are on their way out, and tell nobody. */
 static void see_visitors_off(coupon_engine *engine) {
   for (;;) {
-    uint32_t seen = cpn_event_look(&engine->changed);
+    uint32_t seen = cpn_event_look(&engine->changed[0]);
     if (atomic_load_explicit(&engine->visitors, memory_order_seq_cst) == 0) return;
-    (void)cpn_event_wait(&engine->changed, seen, cpn_deadline_after(VISITORS_PAUSE_NS));
+    (void)cpn_event_wait(&engine->changed[0], seen, cpn_deadline_after(VISITORS_PAUSE_NS));
   }
 }
 

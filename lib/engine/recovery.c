@@ -184,8 +184,8 @@ coupon_status cpn_recovery_write(coupon_engine *engine, const char *path, struct
                                   .segment_size = engine->options.segment_size_bytes,
                                   .sync_each = engine->options.durability == COUPON_SYNC,
                                   .process = (uint64_t)getpid(),
-                                  .clock = &engine->clock,
-                                  .file = -1};
+                                  .clock = &engine->clock};
+  cpn_segment_init(log);
 
   reader_init(&reader, engine, UINT64_MAX);
   status = cpn_reader_manifest(engine->env.io, engine->directory, &reader.manifest, fault);

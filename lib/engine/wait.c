@@ -2,8 +2,13 @@
 /*
  * From decided to final: who runs the commit stage, who waits for it, and how they learn of each other.
  *
- * A thread steps. It sleeps on `work` when there is nothing; publishers wake it if it does. Without a log everything is
- * final as it is decided, and there is nothing to step for; a test may step by hand.
+ * A thread steps. It sleeps on `work` when there is nothing; publishers wake it if it does. A caller who waits anyway, for
+ * as long as it takes, does not wake it but makes the step itself, which saves two changes of threads; one step, and
+ * whoever has published meanwhile is the thread's again. Without a log everything is final as it is decided, and there is
+ * nothing to step for; a test may step by hand.
+ *
+ * Who waits for finality sleeps on one of two events, by whether its batch is an even or an odd one, so that a commit
+ * wakes those it is for and not those who are in the next one.
  */
 #include <errno.h>
 #include <sched.h>
@@ -26,7 +31,26 @@ static void write_eventfd(coupon_engine *engine) {
 }
 
 void cpn_wait_tell(coupon_engine *engine) {
-  cpn_event_tell(&engine->changed);
+  for (int i = 0; i < 2; i++) cpn_event_tell(&engine->changed[i]);
+  write_eventfd(engine);
+}
+
+/* Which event is for who waits for `lsn`: that of the batch which is being written, or of the next one. It may be the wrong
+ * one; then it is told one commit later, see tell_batch(). */
+static struct cpn_event *event_of(coupon_engine *engine, uint64_t lsn) {
+  uint64_t batch = atomic_load_explicit(&engine->commit.batch, memory_order_relaxed); /* relaxed: a hint */
+  if (lsn > cpn_buffer_drained(&engine->buffer)) batch++;
+  return &engine->changed[batch % 2];
+}
+
+/* A batch is durable. Both events are told before nothing may follow: whoever sleeps on the wrong one is told by the next
+ * commit, or now, if that is not certain to come soon. */
+static void tell_batch(coupon_engine *engine) {
+  /* relaxed: written by whoever steps, us. */
+  uint64_t batch = atomic_load_explicit(&engine->commit.batch, memory_order_relaxed);
+  cpn_event_tell(&engine->changed[batch % 2]);
+  if (engine->options.commit_delay_ns != 0 || !cpn_buffer_ready(&engine->buffer))
+    cpn_event_tell(&engine->changed[(batch + 1) % 2]);
   write_eventfd(engine);
 }
 
@@ -74,7 +98,25 @@ static void drained_now(void *context) {
   cpn_event_tell(&engine->room);
 }
 
-int cpn_wait_step(coupon_engine *engine) {
+static bool stopping(const coupon_engine *engine) {
+  return atomic_load_explicit(&engine->stop, memory_order_seq_cst) != 0;
+}
+
+/* seq_cst: whoever does not get it has published before, and relies on its holder to look again afterwards. */
+static bool try_begin(coupon_engine *engine) {
+  uint32_t nobody = 0;
+  return atomic_compare_exchange_strong_explicit(&engine->stepping, &nobody, 1, memory_order_seq_cst,
+                                                 memory_order_seq_cst);
+}
+
+static bool is_stepping(const coupon_engine *engine) {
+  return atomic_load_explicit(&engine->stepping, memory_order_seq_cst) != 0;
+}
+
+static void end(coupon_engine *engine) { atomic_store_explicit(&engine->stepping, 0, memory_order_seq_cst); }
+
+/* Alone. */
+static int step(coupon_engine *engine) {
   /* A failed engine hands nothing to its sink again. */
   if ((atomic_load_explicit(engine->gate, memory_order_seq_cst) & CPN_GATE_FAILED) != 0) return -EIO;
   int done = cpn_commit_step(&engine->commit, drained_now, engine);
@@ -85,9 +127,20 @@ int cpn_wait_step(coupon_engine *engine) {
     (void)cpn_fault_from_io(&fault, done, name, "cannot write or sync the log");
     cpn_wait_fail(engine, &fault);
   } else if (done > 0) {
-    cpn_wait_tell(engine);
+    tell_batch(engine);
     call_durable(engine, COUPON_OK);
   }
+  return done;
+}
+
+int cpn_wait_step(coupon_engine *engine) {
+  for (;;) {
+    uint32_t seen = cpn_event_look(&engine->work);
+    if (try_begin(engine)) break;
+    (void)cpn_event_wait(&engine->work, seen, INT64_MAX); /* a caller steps, and tells when it is done: we are stopping */
+  }
+  int done = step(engine);
+  end(engine);
   return done;
 }
 
@@ -112,15 +165,13 @@ void cpn_wait_flush(coupon_engine *engine) {
 
 /* --- the commit thread --------------------------------------------------------------------------- */
 
-static bool stopping(const coupon_engine *engine) {
-  return atomic_load_explicit(&engine->stop, memory_order_seq_cst) != 0;
-}
-
 static void sleep_until_work(coupon_engine *engine) {
   atomic_store_explicit(&engine->idle, 1, memory_order_seq_cst);
   uint32_t seen = cpn_event_look(&engine->work);
-  /* Whoever published before this look is seen here; whoever publishes after it sees `idle`. */
-  if (!cpn_buffer_ready(&engine->buffer) && !stopping(engine)) (void)cpn_event_wait(&engine->work, seen, INT64_MAX);
+  /* Whoever published before this look is seen here; whoever publishes after it sees `idle`. A caller who steps looks for
+   * what was published meanwhile, and for close, when it is done. */
+  if (is_stepping(engine) || (!cpn_buffer_ready(&engine->buffer) && !stopping(engine)))
+    (void)cpn_event_wait(&engine->work, seen, INT64_MAX);
   atomic_store_explicit(&engine->idle, 0, memory_order_seq_cst);
 }
 
@@ -165,7 +216,13 @@ void *cpn_wait_commit_thread(void *argument) {
   for (;;) {
     if (cpn_buffer_ready(&engine->buffer)) {
       gather(engine);
-      if (cpn_wait_step(engine) < 0) return NULL;
+      if (!try_begin(engine)) {
+        sleep_until_work(engine);
+        continue;
+      }
+      int done = step(engine);
+      end(engine);
+      if (done < 0) return NULL;
     } else if (stopping(engine)) {
       return NULL;
     } else {
@@ -176,18 +233,44 @@ void *cpn_wait_commit_thread(void *argument) {
 
 /* --- waiting ------------------------------------------------------------------------------------- */
 
+/* Whether a caller may step in the commit thread's place. Not if it cannot wait for the disk as long as that takes, nor
+ * where something is promised of the thread: to gather, or to call back. */
+static bool may_step(const coupon_engine *engine, int64_t deadline) {
+  return deadline == COUPON_FOREVER && engine->has_thread && engine->options.commit_delay_ns == 0 &&
+         engine->options.callbacks.durable == NULL;
+}
+
+/* Sees to it that what is published, and nobody has been told of, is committed: here and now, by the commit thread, or by
+ * the caller who steps just now. */
+static void commit_or_tell(coupon_engine *engine, int64_t deadline) {
+  if (!may_step(engine, deadline)) {
+    cpn_wait_published(engine);
+    return;
+  }
+  /* seq_cst, all: see cpn_buffer_publish(). A thread that does not sleep looks again before it does. */
+  if (atomic_load_explicit(&engine->idle, memory_order_seq_cst) == 0 || !cpn_buffer_ready(&engine->buffer)) return;
+  if (!try_begin(engine)) return;
+  if (!stopping(engine)) (void)step(engine);
+  end(engine);
+  if (stopping(engine) || cpn_buffer_ready(&engine->buffer)) cpn_event_tell(&engine->work);
+}
+
 coupon_status cpn_wait_final(coupon_engine *engine, uint64_t lsn, int64_t deadline) {
+  if (lsn <= cpn_commit_durable(&engine->commit)) return COUPON_OK;
+  commit_or_tell(engine, deadline);
   for (;;) {
-    uint32_t seen = cpn_event_look(&engine->changed);
+    struct cpn_event *changed = event_of(engine, lsn);
+    uint32_t seen = cpn_event_look(changed);
     if (lsn <= cpn_commit_durable(&engine->commit)) return COUPON_OK;
     /* A closed engine still makes final what was decided: close waits for that, and then for us. */
     if ((atomic_load_explicit(engine->gate, memory_order_seq_cst) & CPN_GATE_FAILED) != 0) return COUPON_E_FAILED;
-    if (deadline == COUPON_POLL || !cpn_event_wait(&engine->changed, seen, deadline))
+    if (deadline == COUPON_POLL || !cpn_event_wait(changed, seen, deadline))
       return lsn <= cpn_commit_durable(&engine->commit) ? COUPON_OK : COUPON_NOT_FINAL;
   }
 }
 
 coupon_status cpn_wait_room(coupon_engine *engine, uint32_t words, int64_t deadline) {
+  cpn_wait_published(engine); /* places may have been given up */
   for (;;) {
     uint32_t seen = cpn_event_look(&engine->room);
     coupon_status status = cpn_engine_gate(engine);

@@ -17,6 +17,7 @@ bool cpn_commit_init(struct cpn_commit *commit, struct cpn_buffer *buffer, struc
   commit->staging = aligned_alloc(4096, (size_t)cpn_round_up(commit->staging_size_bytes, 4096));
   atomic_init(&commit->durable, cpn_buffer_tail(buffer));
   atomic_init(&commit->commits, 0);
+  atomic_init(&commit->batch, 0);
   return commit->staging != NULL;
 }
 
@@ -27,6 +28,9 @@ int cpn_commit_step(struct cpn_commit *commit, void (*drained_now)(void *context
   batch.payload_bytes = (uint32_t)cpn_buffer_drain(commit->buffer, commit->staging + CPN_FRAME_HEADER_SIZE,
                                                    commit->payload_max, commit->each, commit->each_context);
   if (batch.payload_bytes == 0) return 0;
+  /* relaxed, both: only whoever steps changes it, and to others it is a hint. */
+  const uint64_t number = atomic_load_explicit(&commit->batch, memory_order_relaxed) + 1;
+  atomic_store_explicit(&commit->batch, number, memory_order_relaxed);
   drained_now(context);
   CPN_POINT(DRAINED);
   int error = commit->sink.commit(commit->sink.context, &batch);

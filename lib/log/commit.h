@@ -43,6 +43,9 @@ struct cpn_commit {
   /* End of what is durable, an LSN. Written by the commit stage, read by waiters and pollers. */
   _Alignas(CPN_CACHE_LINE) _Atomic uint64_t durable;
   _Atomic uint64_t commits; /* written by the commit stage, for statistics */
+  /* Number of the batch that was drained last. Written by the commit stage, read by waiters, to whom it is a hint: it may
+   * be one behind what is drained. */
+  _Atomic uint64_t batch;
 };
 
 /* Bytes of payload that one batch may have at most: `payload_max`, a multiple of 8. False: no memory. */

@@ -14,13 +14,17 @@ static unsigned sync_bucket(uint64_t time_ns) {
   return bucket;
 }
 
-static int sync_file(struct cpn_segment_log *log, int file) {
-  int64_t begin = cpn_monotonic_ns();
-  int error = log->io->sync(log->io->context, file);
+static void count_sync(struct cpn_segment_log *log, int64_t begin) {
   uint64_t time_ns = (uint64_t)(cpn_monotonic_ns() - begin);
   count(&log->syncs, 1);
   count(&log->sync_time_ns, time_ns);
   count(&log->sync_counts[sync_bucket(time_ns)], 1);
+}
+
+static int sync_file(struct cpn_segment_log *log, int file) {
+  int64_t begin = cpn_monotonic_ns();
+  int error = log->io->sync(log->io->context, file);
+  count_sync(log, begin);
   return error;
 }
 
@@ -29,8 +33,12 @@ size_t cpn_segment_payload_max(uint64_t segment_size) {
   return (size_t)cpn_min_u64(room, CPN_FRAME_PAYLOAD_MAX);
 }
 
-/* Zeros first and the header in their place, so that one sync covers both. */
-static int write_empty(struct cpn_segment_log *log, int file, uint64_t number, uint64_t first_lsn) {
+void cpn_segment_init(struct cpn_segment_log *log) {
+  log->file = log->durable = -1;
+  cpn_spare_init(&log->spare, log->io, log->directory);
+}
+
+static int write_header(struct cpn_segment_log *log, int file, uint64_t number, uint64_t first_lsn) {
   struct cpn_segment_header header = {.number = number,
                                       .first_lsn = first_lsn,
                                       .life = log->life,
@@ -38,20 +46,36 @@ static int write_empty(struct cpn_segment_log *log, int file, uint64_t number, u
                                       .time_ns = cpn_clock_now(log->clock)};
   unsigned char block[CPN_BLOCK_SIZE];
   cpn_segment_header_encode(&header, log->identity, block);
-  int error = cpn_io_write_all(log->io, file, 0, block, sizeof block);
-  if (error == 0) error = cpn_io_write_zeros(log->io, file, sizeof block, log->segment_size);
+  return cpn_io_write_all(log->io, file, 0, block, sizeof block);
+}
+
+/* Under the temporary name: what was made ahead and gets its header now, or all of it. One sync covers header and zeros,
+ * where those are not synced yet. */
+static int make_file(struct cpn_segment_log *log, int file, uint64_t number, uint64_t first_lsn, bool is_empty) {
+  int error = write_header(log, file, number, first_lsn);
+  if (error == 0 && is_empty) error = cpn_io_write_zeros(log->io, file, CPN_BLOCK_SIZE, log->segment_size);
   if (error == 0) error = sync_file(log, file);
   count(&log->bytes_written, log->segment_size);
   return error;
+}
+
+/* With COUPON_SYNC a second handle saves a call and a copy for each commit. Where it cannot be had for any reason the first
+ * one does. */
+static void go_on_in(struct cpn_segment_log *log, int file, const char *name) {
+  log->file = file;
+  if (log->sync_each && log->io->open_durable != NULL)
+    log->durable = log->io->open_durable(log->io->context, log->directory, name);
 }
 
 int cpn_segment_create(struct cpn_segment_log *log, uint64_t number, uint64_t first_lsn) {
   const struct cpn_io *io = log->io;
   char name[CPN_SEGMENT_NAME_SIZE];
   cpn_segment_name(number, name);
-  int file = io->open(io->context, log->directory, CPN_SEGMENT_TEMPORARY_NAME, CPN_IO_CREATE);
+  int file = cpn_spare_take(&log->spare, log->segment_size);
+  const bool is_empty = file < 0;
+  if (is_empty) file = io->open(io->context, log->directory, CPN_SEGMENT_TEMPORARY_NAME, CPN_IO_CREATE);
   if (file < 0) return file;
-  int error = write_empty(log, file, number, first_lsn);
+  int error = make_file(log, file, number, first_lsn, is_empty);
   if (error == 0) error = io->rename(io->context, log->directory, CPN_SEGMENT_TEMPORARY_NAME, name);
   /* The entry is durable before anything is written into the file: a segment that can be lost is not used. */
   if (error == 0) error = io->sync_directory(io->context, log->directory);
@@ -60,7 +84,7 @@ int cpn_segment_create(struct cpn_segment_log *log, uint64_t number, uint64_t fi
     return error;
   }
   cpn_segment_close(log);
-  log->file = file;
+  go_on_in(log, file, name);
   log->number = number;
   log->offset = CPN_BLOCK_SIZE;
   log->limit = log->segment_size;
@@ -75,7 +99,7 @@ int cpn_segment_resume(struct cpn_segment_log *log, uint64_t number, uint64_t si
   cpn_segment_name(number, name);
   int file = log->io->open(log->io->context, log->directory, name, CPN_IO_WRITE);
   if (file < 0) return file;
-  log->file = file;
+  go_on_in(log, file, name);
   log->number = number;
   log->offset = offset;
   log->limit = size;
@@ -109,6 +133,19 @@ static int rotate(struct cpn_segment_log *log) {
   return cpn_segment_create(log, log->number + 1, log->written_lsn);
 }
 
+static int write_frame(struct cpn_segment_log *log, const unsigned char *bytes, uint64_t size) {
+  if (log->durable < 0) return cpn_io_write_all(log->io, log->file, log->offset, bytes, (size_t)size);
+  int64_t begin = cpn_monotonic_ns();
+  int error = cpn_io_write_all(log->io, log->durable, log->offset, bytes, (size_t)size);
+  count_sync(log, begin);
+  return error;
+}
+
+/* Until a quarter is full the log may never need another segment; what is left lasts longer than making one takes. */
+static void look_ahead(struct cpn_segment_log *log) {
+  if (log->offset >= log->limit / 4) cpn_spare_want(&log->spare, log->segment_size);
+}
+
 int cpn_segment_commit(void *context, const struct cpn_batch *batch) {
   struct cpn_segment_log *log = context;
   CPN_INVARIANT(4, batch->first_lsn == log->written_lsn);
@@ -123,17 +160,20 @@ int cpn_segment_commit(void *context, const struct cpn_batch *batch) {
                             .offset = log->offset,
                             .payload_bytes = batch->payload_bytes};
   cpn_frame_seal(&frame, log->identity, batch->bytes);
-  error = cpn_io_write_all(log->io, log->file, log->offset, batch->bytes, (size_t)size);
+  error = write_frame(log, batch->bytes, size);
   if (error < 0) return error;
   count(&log->bytes_written, size);
   log->offset += size;
   log->written_lsn = batch->first_lsn + batch->payload_bytes;
+  if (log->durable >= 0) log->synced_lsn = log->written_lsn;
 
+  look_ahead(log);
   if (log->sync_each) error = cpn_segment_sync(log);
   return error < 0 ? error : write_hint(log);
 }
 
 void cpn_segment_close(struct cpn_segment_log *log) {
   if (log->file >= 0) (void)log->io->close(log->io->context, log->file);
-  log->file = -1;
+  if (log->durable >= 0) (void)log->io->close(log->io->context, log->durable);
+  log->file = log->durable = -1;
 }

@@ -13,6 +13,7 @@
 #include "coupon/coupon.h"
 #include "log/commit.h"
 #include "log/format.h"
+#include "log/spare.h"
 
 struct cpn_segment_log {
   const struct cpn_io *io;
@@ -24,7 +25,10 @@ struct cpn_segment_log {
   uint64_t process;      /* for the hint */
   struct cpn_clock *clock;
 
-  int file; /* the last segment, or -1 */
+  struct cpn_spare spare; /* the next segment's file, made ahead */
+
+  int file;    /* the last segment, or -1 */
+  int durable; /* with sync_each, where there is such a thing: of the same file, what is written is synced; or -1 */
   uint64_t number;
   uint64_t offset; /* where the next frame goes */
   uint64_t limit;  /* size of the last segment, which may have been made with another option */
@@ -39,6 +43,9 @@ struct cpn_segment_log {
 
 /* Bytes of payload that fit in a frame of such a segment. */
 size_t cpn_segment_payload_max(uint64_t segment_size);
+
+/* No segment yet. The caller has filled in everything up to `clock`, the rest being zero. */
+void cpn_segment_init(struct cpn_segment_log *log);
 
 /* Makes segment `number`, which begins at `first_lsn` with everything before it synced, and goes on there. 0 or
  * -errno. */

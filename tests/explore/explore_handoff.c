@@ -119,6 +119,7 @@ static void setup(void) {
   explore_name(&engine.buffer.drained, 8, "drained");
   explore_name(&engine.idle, 4, "idle");
   explore_name(&engine.work, sizeof engine.work, "work");
+  explore_name(&engine.stepping, 4, "stepping");
   weaken(ring, sizeof ring, EXPLORE_STORE, memory_order_relaxed, FILL);
   weaken(ring, sizeof ring, EXPLORE_STORE, memory_order_release, HEAD);
   weaken(ring, sizeof ring, EXPLORE_LOAD, memory_order_acquire, READY);
