@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#define _GNU_SOURCE /* O_DIRECT */
 #include "machine.h"
 
 #include <fcntl.h>
@@ -106,23 +107,39 @@ double machine_shared_counter(uint64_t turns, int threads) {
   return (double)turns * threads / bench_run(threads, counter_body, &turns) / 1e6;
 }
 
-static bool write_and_sync(int file, const unsigned char *block, size_t size, off_t at) {
-  return pwrite(file, block, size, at) == (ssize_t)size && fdatasync(file) == 0;
+/* One form of a write that is durable when it is over. */
+struct form {
+  int file;
+  bool syncs; /* by a call of its own; else every write is */
+};
+
+static bool write_durably(const struct form *form, const unsigned char *from, size_t size, off_t at) {
+  return pwrite(form->file, from, size, at) == (ssize_t)size && (!form->syncs || fdatasync(form->file) == 0);
+}
+
+enum { SYNCED_BYTES = 512 * 1024, SYNCED_BLOCK = 512 };
+
+static double rate_of(const struct form *form, uint64_t times) {
+  static _Alignas(4096) unsigned char block[SYNCED_BLOCK];
+  uint64_t begin = bench_now_ns();
+  for (uint64_t i = 0; i < times; i++) {
+    block[0] = (unsigned char)(i + 1);
+    off_t at = (off_t)(i % (SYNCED_BYTES / SYNCED_BLOCK) * SYNCED_BLOCK);
+    if (!write_durably(form, block, sizeof block, at)) return -1;
+  }
+  return (double)times / ((double)(bench_now_ns() - begin + 1) / 1e9);
 }
 
 double machine_syncs(const char *path, uint64_t times) {
-  static unsigned char zeros[512 * 1024], block[512];
-  int file = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-  if (file < 0) return -1;
+  static unsigned char zeros[SYNCED_BYTES];
+  const struct form plain = {.file = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600), .syncs = true};
+  if (plain.file < 0) return -1;
   /* Written before, so that the file does not grow while it is measured: growing costs a second write each time. */
-  bool good = write_and_sync(file, zeros, sizeof zeros, 0);
-  uint64_t begin = bench_now_ns();
-  for (uint64_t i = 0; i < times && good; i++) {
-    block[0] = (unsigned char)(i + 1);
-    good = write_and_sync(file, block, sizeof block, (off_t)(i % (sizeof zeros / sizeof block) * sizeof block));
-  }
-  double seconds = (double)(bench_now_ns() - begin + 1) / 1e9;
-  (void)close(file);
+  double rate = write_durably(&plain, zeros, sizeof zeros, 0) ? rate_of(&plain, times / 2) : -1;
+  const struct form direct = {.file = open(path, O_RDWR | O_DIRECT | O_DSYNC | O_CLOEXEC)};
+  double other = direct.file >= 0 && rate > 0 ? rate_of(&direct, times / 2) : -1; /* not every file system can */
+  if (direct.file >= 0) (void)close(direct.file);
+  (void)close(plain.file);
   (void)unlink(path);
-  return good ? (double)times / seconds : -1;
+  return rate > other ? rate : other;
 }

@@ -37,7 +37,8 @@ void machine_timed_cas(struct machine_words *words, uint64_t turns, int threads,
 /* Millions per second of one word that all threads add to: the ceiling of any order that all share. */
 double machine_shared_counter(uint64_t turns, int threads);
 
-/* Writes of 512 bytes per second, each followed by a sync, in a file of zeros at `path`; < 0: an error. */
+/* Writes of 512 bytes per second, one after the other and each durable before the next, in a file of zeros at `path`: the
+ * better of a write and a sync, and a write past the page cache that is both. < 0: an error. */
 double machine_syncs(const char *path, uint64_t times);
 
 #endif

@@ -138,7 +138,7 @@ Test(descriptors, are_all_close_on_exec_and_all_closed_in_the_end) {
       cr_expect_neq(flags & FD_CLOEXEC, 0, "descriptor %d would be inherited", i);
     }
     cr_expect_gt(fresh, 1);
-    cr_expect_lt(fresh, 6, "descriptors pile up");
+    cr_expect_lt(fresh, 7, "descriptors pile up");
     help_close(engine);
     cr_expect_eq(count_new_descriptors(before), 0);
   }
@@ -236,6 +236,7 @@ Test(descriptors, none_to_be_had_is_a_fault_of_its_own_and_leaves_nothing_behind
 #define TASKS_MAX 64
 #define COMMIT "coupon-commit"
 #define KEEPER "coupon-keeper"
+#define SEGMENTS "coupon-segments"
 
 static int list_tasks(pid_t tasks[TASKS_MAX]) {
   int count = 0;
@@ -275,7 +276,7 @@ static pid_t find_thread(const char *wanted) {
 
 static bool threads_are_gone(void *context) {
   (void)context;
-  return find_thread(COMMIT) == 0 && find_thread(KEEPER) == 0;
+  return find_thread(COMMIT) == 0 && find_thread(KEEPER) == 0 && find_thread(SEGMENTS) == 0;
 }
 
 static void expect_every_signal_blocked(pid_t thread) {
@@ -291,16 +292,17 @@ static void expect_every_signal_blocked(pid_t thread) {
 
 static bool keeper_sleeps(void *context) { return atomic_load(&((coupon_engine *)context)->keeper_sleeps) != 0; }
 
-Test(own_threads, are_two_with_a_log_and_bear_their_names_and_block_every_signal) {
+Test(own_threads, are_three_with_a_log_and_bear_their_names_and_block_every_signal) {
   pid_t before[TASKS_MAX], after[TASKS_MAX];
   int count_before = list_tasks(before);
   coupon_engine *engine = open_sync(data);
-  cr_expect_eq(list_tasks(after), count_before + 2);
-  /* Both are past their start, in which glibc blocks everything by itself. */
+  cr_expect_eq(list_tasks(after), count_before + 3);
+  /* All are past their start, in which glibc blocks everything by itself. */
   help_create(engine, 1, 10);
   cr_assert(help_until(keeper_sleeps, engine));
   expect_every_signal_blocked(find_thread(COMMIT));
   expect_every_signal_blocked(find_thread(KEEPER));
+  expect_every_signal_blocked(find_thread(SEGMENTS));
   help_close(engine);
   cr_expect(help_until(threads_are_gone, NULL));
 }
@@ -356,6 +358,10 @@ static void expect_refusal_to_leave_nothing(const char *name, int32_t durability
 
 Test(own_threads, a_commit_thread_that_the_system_refuses_is_a_fault_and_leaves_nothing_behind) {
   expect_refusal_to_leave_nothing(COMMIT, COUPON_SYNC);
+}
+
+Test(own_threads, a_maker_of_segments_that_the_system_refuses_is_a_fault_and_leaves_nothing_behind) {
+  expect_refusal_to_leave_nothing(SEGMENTS, COUPON_SYNC);
 }
 
 Test(own_threads, a_keeper_that_the_system_refuses_is_a_fault_and_leaves_nothing_behind) {
