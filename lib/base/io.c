@@ -29,7 +29,7 @@ int cpn_io_write_all(const struct cpn_io *io, int file, uint64_t offset, const v
 
 int cpn_io_write_zeros(const struct cpn_io *io, int file, uint64_t from, uint64_t to) {
   /* A piece that fits the processor's cache: larger ones only evict. */
-  static const unsigned char zeros[256 * 1024];
+  static _Alignas(4096) const unsigned char zeros[256 * 1024];
   while (from < to) {
     size_t size = (size_t)cpn_min_u64(to - from, sizeof zeros);
     int error = cpn_io_write_all(io, file, from, zeros, size);

@@ -38,6 +38,9 @@ struct cpn_io {
   int64_t (*read)(void *context, int file, uint64_t offset, void *to, size_t size);
   int64_t (*write)(void *context, int file, uint64_t offset, const void *from, size_t size);
   int (*sync)(void *context, int file);
+  /* Makes a new file `size` bytes long, which read as zeros, with room on the disk, without writing them. -EOPNOTSUPP: not
+   * on this file system. NULL: there is no such thing here. */
+  int (*allocate)(void *context, int file, uint64_t size);
   /* A second handle of an open file, for writing only, through which a write is as durable when it returns as after a
    * sync of it; blocks of 512 bytes, from memory aligned to 4096. -EOPNOTSUPP: not on this file system. NULL: there is
    * no such thing here. What is not durable yet of the file is not made so. */
@@ -58,7 +61,7 @@ CPN_MUST_CHECK int64_t cpn_io_read_all(const struct cpn_io *io, int file, uint64
 /* Writes all of it, or returns -errno. A disk that takes nothing and reports nothing is EIO. */
 CPN_MUST_CHECK int cpn_io_write_all(const struct cpn_io *io, int file, uint64_t offset, const void *from, size_t size);
 
-/* Fills [from, to) with zeros. */
+/* Fills [from, to) with zeros, from memory aligned to 4096. */
 CPN_MUST_CHECK int cpn_io_write_zeros(const struct cpn_io *io, int file, uint64_t from, uint64_t to);
 
 #endif

@@ -129,6 +129,11 @@ static int posix_sync(void *context, int file) {
   return result(fdatasync(file));
 }
 
+static int posix_allocate(void *context, int file, uint64_t size) {
+  (void)context;
+  return result(fallocate(file, 0, 0, (off_t)size));
+}
+
 /* Past the page cache: neither a copy into it nor, afterwards, a search of it for what has to be written. Whether the
  * device takes blocks as small as ours is asked by reading one. */
 static int posix_open_durable(void *context, int directory, const char *name) {
@@ -269,6 +274,7 @@ const struct cpn_io cpn_io_posix = {
     .read = posix_read,
     .write = posix_write,
     .sync = posix_sync,
+    .allocate = posix_allocate,
     .open_durable = posix_open_durable,
     .rename = posix_rename,
     .remove = posix_remove,
