@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Little-endian integers in byte arrays, on any host. Compilers turn each into one move.
+ * Little-endian integers in byte arrays, on any host. Compilers turn each into one move, if it is written without a loop.
  */
 #ifndef CPN_BASE_BYTES_H
 #define CPN_BASE_BYTES_H
@@ -13,11 +13,21 @@ static inline void cpn_put_u16(unsigned char *at, uint16_t value) {
 }
 
 static inline void cpn_put_u32(unsigned char *at, uint32_t value) {
-  for (int i = 0; i < 4; i++) at[i] = (unsigned char)(value >> (8 * i));
+  at[0] = (unsigned char)value;
+  at[1] = (unsigned char)(value >> 8);
+  at[2] = (unsigned char)(value >> 16);
+  at[3] = (unsigned char)(value >> 24);
 }
 
 static inline void cpn_put_u64(unsigned char *at, uint64_t value) {
-  for (int i = 0; i < 8; i++) at[i] = (unsigned char)(value >> (8 * i));
+  at[0] = (unsigned char)value;
+  at[1] = (unsigned char)(value >> 8);
+  at[2] = (unsigned char)(value >> 16);
+  at[3] = (unsigned char)(value >> 24);
+  at[4] = (unsigned char)(value >> 32);
+  at[5] = (unsigned char)(value >> 40);
+  at[6] = (unsigned char)(value >> 48);
+  at[7] = (unsigned char)(value >> 56);
 }
 
 static inline uint16_t cpn_get_u16(const unsigned char *at) { return (uint16_t)(at[0] | (uint16_t)(at[1] << 8)); }

@@ -83,15 +83,19 @@ bool cpn_buffer_ready(const struct cpn_buffer *buffer) {
 
 /* Copies whole records from `at` on, as many as are published, fit into `room` bytes, and make a run; returns its end. */
 static uint64_t copy_run(const struct cpn_buffer *buffer, uint64_t at, unsigned char *to, uint64_t room) {
-  const uint64_t from = at;
+  const uint64_t from = at, mask = buffer->mask;
+  _Atomic uint64_t *const ring = buffer->words; /* here: what is copied could alias the struct, for all a compiler knows */
   while (at - from < RUN_BYTES) {
-    uint64_t head = head_at(buffer, at); /* seq_cst includes acquire: the words behind it are filled */
+    const uint64_t first = at / 8;
+    /* seq_cst, as in cpn_buffer_ready(); it includes acquire: the words behind the head are filled. */
+    uint64_t head = atomic_load_explicit(&ring[first & mask], memory_order_seq_cst);
     uint32_t words = cpn_record_words(head);
     if (head == 0 || at - from + (uint64_t)words * 8 > room) break;
-    __builtin_prefetch((const void *)&buffer->words[(at / 8 + AHEAD_WORDS) & buffer->mask], 1);
+    __builtin_prefetch((const void *)&ring[(first + AHEAD_WORDS) & mask], 1);
     unsigned char *bytes = to + (at - from);
     cpn_put_u64(bytes, head);
-    for (uint32_t i = 1; i < words; i++) cpn_put_u64(bytes + (size_t)i * 8, cpn_buffer_peek(buffer, at, i));
+    for (uint32_t i = 1; i < words; i++) /* relaxed: behind the head */
+      cpn_put_u64(bytes + (size_t)i * 8, atomic_load_explicit(&ring[(first + i) & mask], memory_order_relaxed));
     at += (uint64_t)words * 8;
   }
   return at;
@@ -99,8 +103,10 @@ static uint64_t copy_run(const struct cpn_buffer *buffer, uint64_t at, unsigned 
 
 /* So that (b) holds for whoever reserves the places next. release: see cpn_buffer_peek(). */
 static void zero_run(struct cpn_buffer *buffer, uint64_t from, uint64_t to) {
+  const uint64_t mask = buffer->mask;
+  _Atomic uint64_t *const ring = buffer->words;
   for (uint64_t word = from / 8; word < to / 8; word++)
-    atomic_store_explicit(&buffer->words[word & buffer->mask], 0, memory_order_release);
+    atomic_store_explicit(&ring[word & mask], 0, memory_order_release);
 }
 
 size_t cpn_buffer_drain(struct cpn_buffer *buffer, unsigned char *to, size_t capacity, cpn_buffer_each_fn *each,
