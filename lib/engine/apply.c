@@ -74,16 +74,18 @@ static inline uint64_t append(struct cpn_tickets *tickets, struct cpn_ticket_cur
 
 /* Tickets of one campaign that follow each other, as most do: all that differs is looked at before. Returns the bytes of
  * their records. Others see them when the last is counted in; the caller has not given their places back by then. */
-CPN_INLINE size_t append_run(coupon_engine *engine, struct cpn_tickets *tickets, struct cpn_ticket_cursor *cursor,
+CPN_INLINE size_t append_run(coupon_engine *engine, struct cpn_tickets *tickets, struct cpn_ticket_cursor *kept,
                              uint64_t lsn, const unsigned char *bytes, size_t size, uint32_t user_words) {
   const size_t step = (size_t)cpn_issue_words(user_words) * 8;
   const uint64_t head = cpn_get_u64(bytes);
+  struct cpn_ticket_cursor cursor = *kept;
   uint64_t number;
   size_t done = 0;
   do {
-    number = append(tickets, cursor, lsn + done + step, bytes + done, user_words);
+    number = append(tickets, &cursor, lsn + done + step, bytes + done, user_words);
     done += step;
   } while (done + step <= size && cpn_get_u64(bytes + done) == head);
+  *kept = cursor;
   cpn_tickets_count_in(tickets, number);
   count_tickets(engine, done / step);
   return done;
