@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Shows of lib/log/buffer.c and the commit thread of lib/engine/wait.c: no record is lost, torn or out of order; the ring's
- * places are used again only when they are zeroed; and who publishes and who goes to sleep never miss each other.
+ * places are used again only when they are zeroed; and who publishes, who waits and who goes to sleep never miss each other,
+ * whoever of them steps.
  *
  * How: producers reserve, fill and publish as lib/engine does, and call cpn_wait_published(); the last thread is the
- * commit thread itself, or drains by hand. Sleeping is the explorer's, so a lost wake-up is a record that nobody
- * drains when everybody rests.
+ * commit thread itself, or drains by hand. Waiters publish as coupon_issue() does, without telling, and wait for finality.
+ * Sleeping is the explorer's, so a lost wake-up is a record that nobody drains, or a waiter who sleeps, when everybody rests.
  */
 #include "explore.h"
 
@@ -20,14 +21,14 @@
 
 static struct coupon_engine engine;
 static unsigned char staging[RING_BYTES + CPN_FRAME_HEADER_SIZE];
-static int threads, producers;
+static int threads, producers, waiters; /* the first of the producers wait */
 static uint32_t drains; /* by hand; 0: the commit thread */
 static int records;     /* of each producer */
 
 static struct { uint64_t lsn, time_ns, user; } drained[RECORDS_MAX];
 static int drained_count;
 
-enum weak { NOTHING, FILL, HEAD, IDLE, READY, DRAINED };
+enum weak { NOTHING, FILL, HEAD, IDLE, READY, DRAINED, STEPPING };
 static enum weak weak;
 
 /* --- what wait.c wants of other rooms ------------------------------------------------------------ */
@@ -72,7 +73,13 @@ static void produce(int thread, int record) {
   cpn_buffer_fill(&engine.buffer, at, 1, 100 + (uint64_t)thread);
   cpn_buffer_fill(&engine.buffer, at, 2, time_ns + (uint64_t)record);
   cpn_buffer_publish(&engine.buffer, at, cpn_record_head(CPN_RECORD_ISSUE, CPN_WORDS_ISSUE, 0));
-  cpn_wait_published(&engine);
+  if (thread >= waiters) {
+    cpn_wait_published(&engine);
+    return;
+  }
+  coupon_status status = cpn_wait_final(&engine, published[thread][record], COUPON_FOREVER);
+  EXPLORE_CHECK(status == COUPON_OK, "waiting ends with %d", (int)status);
+  EXPLORE_CHECK(cpn_commit_durable(&engine.commit) >= published[thread][record], "waited, and not final");
 }
 
 static void run(int thread) {
@@ -124,6 +131,7 @@ static void setup(void) {
   weaken(ring, sizeof ring, EXPLORE_STORE, memory_order_release, HEAD);
   weaken(ring, sizeof ring, EXPLORE_LOAD, memory_order_acquire, READY);
   weaken(&engine.idle, sizeof engine.idle, EXPLORE_LOAD, memory_order_acquire, IDLE);
+  weaken(&engine.stepping, sizeof engine.stepping, EXPLORE_STORE, memory_order_release, STEPPING);
   weaken(&engine.buffer.drained, 8, EXPLORE_STORE | EXPLORE_LOAD, memory_order_relaxed, DRAINED);
 }
 
@@ -156,29 +164,35 @@ static struct explore_scenario scene(const char *name, int producer_count, int r
       .name = name, .threads = threads, .setup = setup, .run = run, .judge = judge, .may_sleep = 1U << producers};
 }
 
-static void passes(const char *name, int producer_count, int record_count, uint32_t by_hand) {
+static void passes(const char *name, int producer_count, int waiter_count, int record_count, uint32_t by_hand) {
   struct explore_scenario scenario = scene(name, producer_count, record_count, by_hand);
+  waiters = waiter_count;
   weak = NOTHING;
   explore_passes(&scenario);
 }
 
 static void finds(enum weak which, const char *what, int record_count, uint32_t by_hand) {
-  struct explore_scenario scenario = scene("hand-off", by_hand == 0 ? 1 : 2, record_count, by_hand);
+  struct explore_scenario scenario = scene("hand-off", by_hand == 0 && which != STEPPING ? 1 : 2, record_count, by_hand);
+  waiters = which == STEPPING ? 2 : 0;
   weak = which;
   explore_finds(&scenario, what);
 }
 
 int main(void) {
-  passes("hand-off: a producer, the commit thread", 1, 1, 0);
-  passes("hand-off: a producer of two records, the commit thread", 1, 2, 0);
-  passes("hand-off: a producer of four records, three drainings", 1, 4, 3);
-  passes("hand-off: two producers, two drainings", 2, 1, 2);
-  passes("hand-off: two producers of two records, two drainings", 2, 2, 2);
-  passes("hand-off: two producers, the commit thread", 2, 1, 0);
+  passes("hand-off: a producer, the commit thread", 1, 0, 1, 0);
+  passes("hand-off: a producer of two records, the commit thread", 1, 0, 2, 0);
+  passes("hand-off: a producer of four records, three drainings", 1, 0, 4, 3);
+  passes("hand-off: two producers, two drainings", 2, 0, 1, 2);
+  passes("hand-off: two producers of two records, two drainings", 2, 0, 2, 2);
+  passes("hand-off: two producers, the commit thread", 2, 0, 1, 0);
+  passes("hand-off: a waiter, the commit thread", 1, 1, 1, 0);
+  passes("hand-off: a waiter of two records, the commit thread", 1, 1, 2, 0);
+  passes("hand-off: a waiter and a producer, the commit thread", 2, 1, 1, 0);
   finds(FILL, "words and head without release", 1, 1);
   finds(HEAD, "head published with release only", 1, 0);
   finds(IDLE, "idle looked at with acquire only", 1, 0);
   finds(READY, "head looked for with acquire only", 1, 0);
+  finds(STEPPING, "the step given back with release only", 1, 0);
   finds(DRAINED, "room given and taken without release and acquire", 2, 2);
   return 0;
 }

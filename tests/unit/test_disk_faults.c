@@ -85,6 +85,9 @@ static void expect_recovered(const struct script *script) {
   help_close(engine);
 }
 
+/* Whether frames are written past the page cache, where the file system can do that. */
+static bool past_cache;
+
 /* The script with the fault at call 1, at call 2, and so on, until it runs to its end without meeting it. Each time
  * in a new directory. */
 static void fail_everywhere(enum help_disk_op op, int error, size_t torn) {
@@ -94,6 +97,7 @@ static void fail_everywhere(enum help_disk_op op, int error, size_t torn) {
     (void)snprintf(name, sizeof name, "run%llu", (unsigned long long)at);
     (void)help_join(data, temp, name);
     help_disk_init(&disk);
+    if (past_cache) disk.io.open_durable = cpn_io_posix.open_durable;
     disk.fail_op = op;
     disk.fail_at = at;
     disk.error = error;
@@ -118,6 +122,16 @@ Test(failing_disk, a_failed_write_is_never_retried_and_nothing_acknowledged_is_l
 }
 
 Test(failing_disk, a_write_that_fails_half_way_loses_nothing_acknowledged) { fail_everywhere(HELP_WRITE, EIO, 200); }
+
+Test(failing_disk, a_failed_write_past_the_cache_is_never_retried_and_nothing_acknowledged_is_lost) {
+  past_cache = true;
+  fail_everywhere(HELP_WRITE, EIO, 0);
+}
+
+Test(failing_disk, a_write_past_the_cache_that_fails_half_way_loses_nothing_acknowledged) {
+  past_cache = true;
+  fail_everywhere(HELP_WRITE, EIO, CPN_BLOCK_SIZE);
+}
 
 Test(failing_disk, a_failed_rename_or_directory_sync_loses_nothing_acknowledged) {
   fail_everywhere(HELP_OTHER, EIO, 0);
