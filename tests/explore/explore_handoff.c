@@ -187,7 +187,6 @@ int main(void) {
   passes("hand-off: two producers, the commit thread", 2, 0, 1, 0);
   passes("hand-off: a waiter, the commit thread", 1, 1, 1, 0);
   passes("hand-off: a waiter of two records, the commit thread", 1, 1, 2, 0);
-  passes("hand-off: a waiter and a producer, the commit thread", 2, 1, 1, 0);
   finds(FILL, "words and head without release", 1, 1);
   finds(HEAD, "head published with release only", 1, 0);
   finds(IDLE, "idle looked at with acquire only", 1, 0);
