@@ -15,7 +15,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
-enum { BENCH_THREADS_MAX = 1024, BENCH_ROUNDS_MAX = 9, BENCH_PATH_MAX = 512 };
+enum { BENCH_THREADS_MAX = 1100, BENCH_ROUNDS_MAX = 9, BENCH_PATH_MAX = 512 };
 
 /* Numbers of users that targets are said for. --users N scales them all: N stands for ten million. */
 #define BENCH_MILLION UINT64_C(1000000)

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#define _GNU_SOURCE /* O_DIRECT */
 #include "machine.h"
 
 #include <fcntl.h>
+#include <limits.h>
+#include <linux/futex.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #define WORDS_BYTES_MAX (UINT64_C(2) << 30)
@@ -142,4 +144,63 @@ double machine_syncs(const char *path, uint64_t times) {
   (void)close(plain.file);
   (void)unlink(path);
   return rate > other ? rate : other;
+}
+
+/* ---- sleeping ---- */
+
+struct crowd {
+  int threads; /* who sleep; one more wakes */
+  uint64_t until_ns;
+  struct {
+    _Alignas(64) _Atomic uint32_t turn; /* of half the threads: until it changes they sleep */
+    _Atomic uint32_t asleep;            /* or about to be */
+  } half[2];
+  _Atomic bool over;
+  _Atomic uint64_t woken;
+};
+
+static void futex(_Atomic uint32_t *word, int op, uint32_t value) {
+  (void)syscall(SYS_futex, word, op, value, NULL, NULL, 0);
+}
+
+/* seq_cst throughout: nothing here shall be fast but the system. */
+static void sleep_again_and_again(struct crowd *crowd, int thread) {
+  uint64_t times = 0;
+  while (!atomic_load(&crowd->over)) {
+    uint32_t turn = atomic_load(&crowd->half[thread % 2].turn);
+    atomic_fetch_add(&crowd->half[thread % 2].asleep, 1);
+    while (atomic_load(&crowd->half[thread % 2].turn) == turn && !atomic_load(&crowd->over))
+      futex(&crowd->half[thread % 2].turn, FUTEX_WAIT_PRIVATE, turn);
+    times++;
+  }
+  atomic_fetch_add(&crowd->woken, times);
+}
+
+static void wake_again_and_again(struct crowd *crowd) {
+  const uint32_t most = (uint32_t)(crowd->threads + 1) / 4; /* of a half: more than half of it, as a group has */
+  for (int half = 0; bench_now_ns() < crowd->until_ns; half = !half) {
+    for (int i = 0; i < 100 && atomic_load(&crowd->half[half].asleep) < most; i++) (void)usleep(10);
+    atomic_store(&crowd->half[half].asleep, 0);
+    atomic_fetch_add(&crowd->half[half].turn, 1);
+    futex(&crowd->half[half].turn, FUTEX_WAKE_PRIVATE, INT_MAX);
+  }
+  atomic_store(&crowd->over, true);
+  for (int half = 0; half < 2; half++) {
+    atomic_fetch_add(&crowd->half[half].turn, 1);
+    futex(&crowd->half[half].turn, FUTEX_WAKE_PRIVATE, INT_MAX);
+  }
+}
+
+static void crowd_body(void *context, int thread) {
+  struct crowd *crowd = context;
+  if (thread == crowd->threads)
+    wake_again_and_again(crowd);
+  else
+    sleep_again_and_again(crowd, thread);
+}
+
+double machine_sleepers(int threads, double seconds) {
+  struct crowd crowd = {.threads = threads, .until_ns = bench_now_ns() + (uint64_t)(seconds * 1e9)};
+  double taken = bench_run(threads + 1, crowd_body, &crowd);
+  return (double)atomic_load(&crowd.woken) / taken / 1e3;
 }

@@ -41,4 +41,8 @@ double machine_shared_counter(uint64_t turns, int threads);
  * better of a write and a sync, and a write past the page cache that is both. < 0: an error. */
 double machine_syncs(const char *path, uint64_t times);
 
+/* Thousands per second of `threads` threads that do nothing but sleep until all are woken, in two halves by turns: what
+ * callers who wait cannot beat, be the disk as fast as it may. For about `seconds`. */
+double machine_sleepers(int threads, double seconds);
+
 #endif

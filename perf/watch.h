@@ -16,7 +16,7 @@
 struct watch_lane {
   struct {
     uint64_t lsn, begin_ns;
-  } *samples;
+  } * samples;
   uint64_t capacity;
   _Alignas(64) _Atomic uint64_t count; /* written by the thread */
   _Alignas(64) uint64_t taken;         /* by the callback */

@@ -33,6 +33,10 @@ while [ $# -gt 0 ]; do
   shift
 done
 [ ${#names[@]} -gt 0 ] || names=("${all[@]}")
+# What durability costs is also what it takes to come back.
+if [ -e perf/perf_recovery.c ] && [[ " ${names[*]} " == *" durable "* && " ${names[*]} " != *" recovery "* ]]; then
+  names+=(recovery)
+fi
 
 scripts/bootstrap.sh perf
 scripts/build.sh release >&2

@@ -171,7 +171,8 @@ struct coupon_callbacks {
    *  thread, before coupon_open() returns, once per segment. */
   void (*progress)(void *context, uint64_t done, uint64_t total);
   /** Everything up to `durable_lsn` is final; or the engine stopped with `fault` (else COUPON_OK).
-   *  The commit thread, and for the first and last record of a life the thread that opens or closes,
+   *  The commit thread (with this callback no caller steps in its place), and for the first and last record of a life the
+   *  thread that opens or closes,
    *  once per group commit. Keep it short: the next commit waits for it. With COUPON_NONE, where nothing
    *  is ever not final, it is not called. */
   void (*durable)(void *context, uint64_t durable_lsn, coupon_status fault);
@@ -451,7 +452,9 @@ COUPON_API COUPON_MUST_CHECK coupon_status coupon_try_issue_batch(coupon_engine 
 
 /**
  * As coupon_try_issue(), and waits until the answer is final or the deadline passes: the flag
- * COUPON_TICKET_FINAL tells which. Also waits, up to the deadline, for room in a full log buffer.
+ * COUPON_TICKET_FINAL tells which. Also waits, up to the deadline, for room in a full log buffer. With
+ * COUPON_FOREVER the write and the sync may happen in the calling thread, if the commit thread sleeps; with a
+ * deadline they never do.
  *
  * @return the answers and faults of coupon_try_issue(); COUPON_E_FAILED: the engine stopped while the
  * answer was not final, so its fate is known only after reopening; COUPON_E_IN_CALLBACK.

@@ -16,8 +16,8 @@ void cpn_event_init(struct cpn_event *event) { atomic_init(&event->count, 0); }
 /* FUTEX_WAIT_BITSET takes its deadline as an absolute time of CLOCK_MONOTONIC. False: it has passed; otherwise why we wake
  * (told, a signal, a value that has changed already) does not matter: the caller looks again. */
 static bool sleep_on(struct cpn_event *event, uint32_t expected, const struct timespec *deadline) {
-  long woken = syscall(SYS_futex, &event->count, FUTEX_WAIT_BITSET_PRIVATE, expected, deadline, NULL,
-                       FUTEX_BITSET_MATCH_ANY);
+  long woken =
+      syscall(SYS_futex, &event->count, FUTEX_WAIT_BITSET_PRIVATE, expected, deadline, NULL, FUTEX_BITSET_MATCH_ANY);
   return woken == 0 || errno != ETIMEDOUT;
 }
 

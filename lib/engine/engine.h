@@ -71,7 +71,7 @@ struct coupon_engine {
   _Atomic uint32_t stop; /* the commit thread shall end once nothing is left; written by close */
   /* Somebody steps: the commit thread, or a caller in its place. Whoever gets it by an exchange. */
   _Atomic uint32_t stepping;
-  _Atomic int eventfd;   /* or -1; made once */
+  _Atomic int eventfd; /* or -1; made once */
 
   /* Rarely written. */
   _Alignas(CPN_CACHE_LINE) _Atomic uint32_t visitors; /* calls in progress that may wait; close waits for them */
@@ -81,8 +81,8 @@ struct coupon_engine {
 
   /* Durable rose, or the gate changed: for those who wait for finality, one for every other batch. */
   struct cpn_event changed[2];
-  struct cpn_event room;    /* the buffer was drained, or the gate changed: for those who wait for room */
-  struct cpn_event work;    /* for the commit thread: something is published, or stop */
+  struct cpn_event room; /* the buffer was drained, or the gate changed: for those who wait for room */
+  struct cpn_event work; /* for the commit thread: something is published, or stop */
 
   /* Campaigns whose memory wants looking after, linked by next_wanted: requests push, the keeper takes them all. */
   _Alignas(CPN_CACHE_LINE) _Atomic(struct cpn_campaign *) wanted;

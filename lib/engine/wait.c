@@ -137,7 +137,8 @@ int cpn_wait_step(coupon_engine *engine) {
   for (;;) {
     uint32_t seen = cpn_event_look(&engine->work);
     if (try_begin(engine)) break;
-    (void)cpn_event_wait(&engine->work, seen, INT64_MAX); /* a caller steps, and tells when it is done: we are stopping */
+    (void)cpn_event_wait(&engine->work, seen,
+                         INT64_MAX); /* a caller steps, and tells when it is done: we are stopping */
   }
   int done = step(engine);
   end(engine);

@@ -84,7 +84,8 @@ bool cpn_buffer_ready(const struct cpn_buffer *buffer) {
 /* Copies whole records from `at` on, as many as are published, fit into `room` bytes, and make a run; returns its end. */
 static uint64_t copy_run(const struct cpn_buffer *buffer, uint64_t at, unsigned char *to, uint64_t room) {
   const uint64_t from = at, mask = buffer->mask;
-  _Atomic uint64_t *const ring = buffer->words; /* here: what is copied could alias the struct, for all a compiler knows */
+  _Atomic uint64_t *const ring =
+      buffer->words; /* here: what is copied could alias the struct, for all a compiler knows */
   while (at - from < RUN_BYTES) {
     const uint64_t first = at / 8;
     /* seq_cst, as in cpn_buffer_ready(); it includes acquire: the words behind the head are filled. */

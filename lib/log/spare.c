@@ -104,7 +104,8 @@ static int allocate(const struct cpn_spare *spare, int file) {
 /* At leisure, what has its room; past the page cache if that can be, which has no use for zeros. */
 static int fill_slowly(struct cpn_spare *spare, int file) {
   const struct cpn_io *io = spare->io;
-  int durable = io->open_durable == NULL ? -1 : io->open_durable(io->context, spare->directory, CPN_SEGMENT_TEMPORARY_NAME);
+  int durable =
+      io->open_durable == NULL ? -1 : io->open_durable(io->context, spare->directory, CPN_SEGMENT_TEMPORARY_NAME);
   int error = 0;
   for (uint64_t at = 0; at < spare->size && error == 0 && !hurrying(spare) && !stopping(spare); at += PIECE_SIZE) {
     int64_t begin = cpn_monotonic_ns();

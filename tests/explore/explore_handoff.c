@@ -22,8 +22,8 @@
 static struct coupon_engine engine;
 static unsigned char staging[RING_BYTES + CPN_FRAME_HEADER_SIZE];
 static int threads, producers, waiters; /* the first of the producers wait */
-static uint32_t drains; /* by hand; 0: the commit thread */
-static int records;     /* of each producer */
+static uint32_t drains;                 /* by hand; 0: the commit thread */
+static int records;                     /* of each producer */
 
 static struct { uint64_t lsn, time_ns, user; } drained[RECORDS_MAX];
 static int drained_count;
@@ -172,7 +172,8 @@ static void passes(const char *name, int producer_count, int waiter_count, int r
 }
 
 static void finds(enum weak which, const char *what, int record_count, uint32_t by_hand) {
-  struct explore_scenario scenario = scene("hand-off", by_hand == 0 && which != STEPPING ? 1 : 2, record_count, by_hand);
+  struct explore_scenario scenario =
+      scene("hand-off", by_hand == 0 && which != STEPPING ? 1 : 2, record_count, by_hand);
   waiters = which == STEPPING ? 2 : 0;
   weak = which;
   explore_finds(&scenario, what);

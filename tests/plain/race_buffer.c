@@ -94,7 +94,8 @@ static void check_place(struct ring *ring, const unsigned char *bytes, uint32_t 
 static void check_run(void *context, uint64_t lsn, const unsigned char *bytes, size_t size) {
   struct ring *ring = context;
   RACE_CHECK(lsn == ring->lsn && size != 0, "a gap, or an overlap, at %" PRIu64, ring->lsn);
-  for (uint64_t at; (at = ring->lsn - lsn) < size;) check_place(ring, bytes + at, cpn_record_words(cpn_get_u64(bytes + at)));
+  for (uint64_t at; (at = ring->lsn - lsn) < size;)
+    check_place(ring, bytes + at, cpn_record_words(cpn_get_u64(bytes + at)));
   RACE_CHECK(ring->lsn - lsn == size, "a run that ends within a place");
 }
 

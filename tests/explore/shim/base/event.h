@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * In place of the library's, for what is explored: an event count as base/event.h promises it, without Concurrency Kit's
- * inside, whose atomics are assembler that no compiler shows. The orders are the weakest that ck_ec gives: telling
- * is a full fence and an increment, looking is a load that acquires.
+ * In place of the library's, for what is explored: an event count as base/event.h promises it, without the system's
+ * futexes: sleeping is the explorer's. The orders are weaker than the library's: telling is an increment that releases,
+ * looking is a load that acquires.
  */
 #ifndef CPN_BASE_EVENT_H
 #define CPN_BASE_EVENT_H
