@@ -4,12 +4,15 @@
  * broken somewhere, and a model that knows nothing but lists goes through the records one after the other. The engine has
  * to find the same tickets, or the same fault at the same place with as much before it; with one thread and with
  * two, with claims made at once and with claims that come at the end.
+ *
+ * And claims that are left and settled, with hashes chosen so that lines are full, which random users seldom see.
  */
 #include <stdio.h>
 #include <sys/stat.h>
 
 #include "base/checksum.h"
 #include "engine/restore.h"
+#include "issue/claim_fill.h"
 #include "log/format.h"
 #include "support/on_disk.h"
 
@@ -372,10 +375,89 @@ Test(restore, a_large_campaign_is_recovered_as_record_by_record) {
   for (int round = 0; round < 3; round++) {
     struct log log = {0};
     make_log(&log, ISSUES_MAX - 1, 1, false);
-    if (round > 0) spoil(&log);
+    if (round > 0) { /* a user's second ticket, far behind the first */
+      struct cpn_record *last = &log.ones[log.count - 1 - below(1000)].record;
+      const struct cpn_record *first = &log.ones[10 + below(log.count / 2)].record;
+      if (is_issue(last) && is_issue(first)) memcpy(last->user, first->user, sizeof last->user);
+    }
     begin_directory();
     write_log(&log, SEGMENT_MAX, 15000);
     compare_with_model(&log, round != 1);
     free(log.ones);
+  }
+}
+
+/* --- lines that are full ------------------------------------------------------------------------------ */
+
+#define CROWD 2000
+
+struct crowd {
+  uint64_t user[CROWD + 1], hash[CROWD + 1]; /* by number */
+  bool stranger[CROWD + 1];
+};
+
+static bool same_in_crowd(const void *context, uint64_t a, uint64_t b) {
+  const struct crowd *crowd = context;
+  return crowd->user[a] == crowd->user[b];
+}
+
+/* Few lines and few tags, so that lines are full and strangers share both; and some users twice. */
+static void make_crowd(struct crowd *crowd) {
+  memset(crowd, 0, sizeof *crowd);
+  const uint64_t homes = 60 + below(200), tags = 2 + below(300);
+  for (uint64_t number = 1; number <= CROWD; number++) {
+    const uint64_t like = chance(100) && number > 1 ? 1 + below(number - 1) : 0;
+    crowd->user[number] = like != 0 ? crowd->user[like] : number;
+    crowd->hash[number] = like != 0 ? crowd->hash[like] : below(homes) << 50 | (1 + below(tags));
+  }
+}
+
+/* Whoever looks finds the number, or is told of a level that is not there. */
+static bool is_found(const struct cpn_claim_set *set, const struct crowd *crowd, uint64_t number) {
+  struct cpn_claim_place place;
+  cpn_claim_look(set, crowd->hash[number], &place);
+  while (place.seen != 0 && cpn_claim_number(place.seen) != number)
+    cpn_claim_look_on(set, crowd->hash[number], &place);
+  return place.seen != 0;
+}
+
+static uint64_t first_twice(const struct crowd *crowd) {
+  static bool seen[CROWD + 1];
+  memset(seen, 0, sizeof seen);
+  for (uint64_t number = 1; number <= CROWD; number++) {
+    if (crowd->stranger[number]) continue;
+    if (seen[crowd->user[number]]) return number;
+    seen[crowd->user[number]] = true;
+  }
+  return UINT64_MAX;
+}
+
+Test(restore, settled_claims_are_where_whoever_looks_finds_them) {
+  seed = help_seed();
+  const struct coupon_allocator none = {0};
+  static struct crowd crowd;
+  for (int round = 0; round < 50; round++) {
+    struct cpn_memory memory;
+    struct cpn_claim_set set;
+    cpn_memory_init(&memory, &none, 0);
+    cpn_claim_set_init(&set, &memory, CROWD, 0);
+    make_crowd(&crowd);
+    struct cpn_claim_fill *fill = cpn_claim_fill_begin(&set, &memory, 100000);
+    cr_assert_not_null(fill);
+    struct cpn_claim_settler settler = {.same_user = same_in_crowd, .context = &crowd};
+    cr_assert(cpn_claim_settler_init(&settler, fill));
+    for (uint64_t number = 1; number <= CROWD; number += 40) /* some parts, then the others */
+      cpn_claim_fill_leave(fill, &crowd.hash[number], number, 40, 0, fill->parts / 2);
+    for (uint64_t number = 1; number <= CROWD; number += 50)
+      cpn_claim_fill_leave(fill, &crowd.hash[number], number, 50, fill->parts / 2, fill->parts);
+    for (uint32_t part = 0; part < fill->parts; part++) cpn_claim_fill_settle(fill, part, &settler);
+    for (size_t i = 0; i < settler.stranger_count; i++) crowd.stranger[settler.strangers[i]] = true;
+    for (uint64_t number = 1; number <= CROWD; number++)
+      cr_assert_eq(is_found(&set, &crowd, number), !crowd.stranger[number], "number %llu", (unsigned long long)number);
+    cr_assert_eq(settler.twice, first_twice(&crowd));
+    cpn_claim_settler_fini(&settler);
+    cpn_claim_fill_free(fill, &memory);
+    cpn_claim_set_fini(&set, &memory);
+    cr_assert_eq(cpn_memory_used(&memory), 0);
   }
 }
