@@ -404,9 +404,9 @@ static bool same_in_crowd(const void *context, uint64_t a, uint64_t b) {
 /* Few lines and few tags, so that lines are full and strangers share both; and some users twice. */
 static void make_crowd(struct crowd *crowd) {
   memset(crowd, 0, sizeof *crowd);
-  const uint64_t homes = 60 + below(200), tags = 2 + below(300);
+  const uint64_t homes = 100 + below(300), tags = 2 + below(300);
   for (uint64_t number = 1; number <= CROWD; number++) {
-    const uint64_t like = chance(100) && number > 1 ? 1 + below(number - 1) : 0;
+    const uint64_t like = chance(500) && number > 1 ? 1 + below(number - 1) : 0;
     crowd->user[number] = like != 0 ? crowd->user[like] : number;
     crowd->hash[number] = like != 0 ? crowd->hash[like] : below(homes) << 50 | (1 + below(tags));
   }
@@ -436,7 +436,7 @@ Test(restore, settled_claims_are_where_whoever_looks_finds_them) {
   seed = help_seed();
   const struct coupon_allocator none = {0};
   static struct crowd crowd;
-  for (int round = 0; round < 50; round++) {
+  for (int round = 0; round < 300; round++) {
     struct cpn_memory memory;
     struct cpn_claim_set set;
     cpn_memory_init(&memory, &none, 0);
