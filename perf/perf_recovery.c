@@ -41,9 +41,7 @@ struct files {
   uint64_t frames; /* of them, in log segments, up to the last block that is not zero */
 };
 
-static bool is_zero(const unsigned char *block) {
-  return block[0] == 0 && memcmp(block, block + 1, BLOCK - 1) == 0;
-}
+static bool is_zero(const unsigned char *block) { return block[0] == 0 && memcmp(block, block + 1, BLOCK - 1) == 0; }
 
 /* `end` becomes the end of the last block of the piece that is not zero. */
 static void find_end(const unsigned char *piece, size_t size, uint64_t offset, uint64_t *end) {
@@ -132,7 +130,8 @@ static void make(struct bench *bench, struct store *store, const char *name, uin
 
 /* ---- opening ---- */
 
-static coupon_status look_up(coupon_engine *engine, const struct store *store, uint64_t i, struct coupon_ticket *ticket) {
+static coupon_status look_up(coupon_engine *engine, const struct store *store, uint64_t i,
+                             struct coupon_ticket *ticket) {
   unsigned char uuid[COUPON_UUID_SIZE];
   uint64_t count;
   if (!store->uuid) return coupon_lookup(engine, 1, bench_user(i), ticket, &count);
@@ -183,7 +182,8 @@ struct times {
 
 static void forget_files(const struct store *store) {
   (void)with_files(store, FORGET);
-  int file = open("/proc/sys/vm/drop_caches", O_WRONLY | O_CLOEXEC); /* for the superuser alone; the files are gone anyway */
+  int file =
+      open("/proc/sys/vm/drop_caches", O_WRONLY | O_CLOEXEC); /* for the superuser alone; the files are gone anyway */
   if (file < 0) return;
   (void)!write(file, "1", 1);
   (void)close(file);

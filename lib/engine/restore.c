@@ -152,7 +152,8 @@ static void claim_parts(struct claimer *claimer) {
   for (uint64_t number = 1; number <= numbered;) {
     uint64_t hashes[CPN_FILL_TOGETHER];
     const _Atomic uint64_t *users;
-    const size_t count = (size_t)cpn_min_u64(cpn_tickets_users_at(tickets, number, numbered, &users), CPN_FILL_TOGETHER);
+    const size_t count =
+        (size_t)cpn_min_u64(cpn_tickets_users_at(tickets, number, numbered, &users), CPN_FILL_TOGETHER);
     for (size_t i = 0; i < count; i++) {
       /* relaxed: nobody writes any more. */
       const _Atomic uint64_t *words = users + i * tickets->user_words;
@@ -299,8 +300,7 @@ static void append(coupon_engine *engine, struct cpn_campaign *campaign, const s
   const uint64_t taken = cpn_stock_take_many(&campaign->stock, cpn_stock_read(&campaign->stock), 0, count);
   CPN_INVARIANT(1, taken == count);
   cpn_tickets_restore_rows(tickets, spot, rows, count);
-  if (cpn_tickets_numbered(tickets) % CPN_TICKET_PAGE == 0)
-    cpn_tickets_pack(tickets, &engine->memory, &engine->pool);
+  if (cpn_tickets_numbered(tickets) % CPN_TICKET_PAGE == 0) cpn_tickets_pack(tickets, &engine->memory, &engine->pool);
   /* relaxed, and no read-modify-write: nobody else is there. */
   const uint64_t before = atomic_load_explicit(&engine->tickets, memory_order_relaxed);
   atomic_store_explicit(&engine->tickets, before + count, memory_order_relaxed);
@@ -309,8 +309,8 @@ static void append(coupon_engine *engine, struct cpn_campaign *campaign, const s
 
 /* As many as lie at one spot, `*time_before` being the time of the ticket before; `*done` have taken effect. */
 static coupon_status restore_block(coupon_engine *engine, struct cpn_campaign *campaign,
-                                   const struct cpn_restored *rows, size_t count, uint64_t *time_before,
-                                   size_t *done, struct cpn_fault *fault) {
+                                   const struct cpn_restored *rows, size_t count, uint64_t *time_before, size_t *done,
+                                   struct cpn_fault *fault) {
   struct cpn_tickets *tickets = &campaign->tickets;
   const uint64_t number = cpn_tickets_numbered(tickets) + 1;
   count = (size_t)cpn_min_u64(count, CPN_TICKET_PAGE);

@@ -10,14 +10,15 @@
 #include "engine/engine.h"
 
 /* Appends `count` tickets of one campaign, in order, with all rules of docs/FORMAT.md checked but that of the user's kind,
- * which is the caller's to check, and of one ticket to a user, which may be left to cpn_restore_settle(). COUPON_OK, COUPON_E_CORRUPT or COUPON_E_NOMEM; the fault names no file. Those before
- * the first that breaks a rule have taken effect, and engine->tickets has counted them. Raises the clock. */
+ * which is the caller's to check, and of one ticket to a user, which may be left to cpn_restore_settle(). COUPON_OK,
+ * COUPON_E_CORRUPT or COUPON_E_NOMEM; the fault names no file. Those before the first that breaks a rule have taken
+ * effect, and cpn_tickets_numbered() and engine->tickets have counted them. Raises the clock. */
 CPN_MUST_CHECK coupon_status cpn_restore_tickets(coupon_engine *engine, struct cpn_campaign *campaign,
                                                  const struct cpn_restored *rows, size_t count,
                                                  struct cpn_fault *fault);
 
-/* Ends the restoring: until then no user can be looked up, and a user's second ticket may have passed. `*twice_lsn` is the LSN of
- * the first such one in the order of the log, 0 if there is none. COUPON_OK or COUPON_E_NOMEM. */
+/* Ends the restoring: until then no user can be looked up, and a user's second ticket may have passed. `*twice_lsn` is the
+ * LSN of the first such one in the order of the log, 0 if there is none. COUPON_OK or COUPON_E_NOMEM. */
 CPN_MUST_CHECK coupon_status cpn_restore_settle(coupon_engine *engine, uint64_t *twice_lsn, struct cpn_fault *fault);
 
 struct cpn_reader; /* log/reader.h */

@@ -77,8 +77,8 @@ void cpn_claim_fill_leave(struct cpn_claim_fill *fill, const uint64_t *hashes, u
     const uint64_t home = cpn_claim_home(hashes[i], 0, lines);
     const uint32_t part = (uint32_t)(home >> fill->line_bits);
     parts[ours] = part;
-    entries[ours] = cpn_claim_tag(hashes[i]) << CPN_CLAIM_TAG_SHIFT | (home & in_part) << CPN_FILL_NUMBER_BITS |
-                    (number + i);
+    entries[ours] =
+        cpn_claim_tag(hashes[i]) << CPN_CLAIM_TAG_SHIFT | (home & in_part) << CPN_FILL_NUMBER_BITS | (number + i);
     ours += part - from < to - from; /* no jump: it could not be foreseen either */
   }
   for (size_t i = 0; i < ours; i++) leave_one(fill, parts[i], entries[i]);

@@ -54,7 +54,8 @@ struct cpn_claim_settler {
   const void *context;
   uint64_t *entries;   /* room for a part */
   unsigned char *used; /* of each of its lines, how many words */
-  uint64_t *strangers; /* numbers that found their lines full, in order for each user: they belong into the next level */
+  uint64_t
+      *strangers; /* numbers that found their lines full, in order for each user: they belong into the next level */
   size_t stranger_count, stranger_room;
   uint64_t twice; /* the lowest number of a user's second ticket; UINT64_MAX: none */
   bool no_memory;

@@ -21,8 +21,8 @@ struct cpn_ahead {
   size_t window_size;
   unsigned char *items; /* a ring */
   size_t item_size;
-  uint64_t window_count;                  /* got so far; the pusher's */
-  uint64_t last_item[CPN_AHEAD_WINDOWS];  /* items that may point into this window end here; the pusher's */
+  uint64_t window_count;                            /* got so far; the pusher's */
+  uint64_t last_item[CPN_AHEAD_WINDOWS];            /* items that may point into this window end here; the pusher's */
   _Alignas(CPN_CACHE_LINE) _Atomic uint64_t pushed; /* items; written by the pusher */
   _Alignas(CPN_CACHE_LINE) _Atomic uint64_t taken;  /* items done with; written by the taker */
   _Atomic uint32_t stopped;                         /* written by the taker, once */

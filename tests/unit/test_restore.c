@@ -110,7 +110,8 @@ static void spoil(struct log *log) {
   switch (below(7)) {
     case 0:
     case 1: /* a user twice: most often near, or anywhere */
-      while (before > 1 && (!is_issue(&log->ones[before].record) || log->ones[before].record.campaign != record->campaign))
+      while (before > 1 &&
+             (!is_issue(&log->ones[before].record) || log->ones[before].record.campaign != record->campaign))
         before--;
       memcpy(record->user, log->ones[before].record.user, sizeof record->user);
       break;
@@ -147,8 +148,8 @@ static void write_file(const char *name, const unsigned char *bytes, size_t size
 
 static size_t encode(const struct cpn_record *record, unsigned char *bytes) {
   uint64_t words[CPN_WORDS_CAMPAIGN_MAX] = {0};
-  uint64_t head = record->type == CPN_RECORD_VOID ? cpn_record_head(CPN_RECORD_VOID, 3, 0)
-                                                  : cpn_record_encode(record, words);
+  uint64_t head =
+      record->type == CPN_RECORD_VOID ? cpn_record_head(CPN_RECORD_VOID, 3, 0) : cpn_record_encode(record, words);
   words[0] = head;
   for (uint32_t i = 0; i < cpn_record_words(head); i++) cpn_put_u64(bytes + (size_t)i * 8, words[i]);
   return cpn_record_words(head) * (size_t)8;
@@ -416,8 +417,7 @@ static void make_crowd(struct crowd *crowd) {
 static bool is_found(const struct cpn_claim_set *set, const struct crowd *crowd, uint64_t number) {
   struct cpn_claim_place place;
   cpn_claim_look(set, crowd->hash[number], &place);
-  while (place.seen != 0 && cpn_claim_number(place.seen) != number)
-    cpn_claim_look_on(set, crowd->hash[number], &place);
+  while (place.seen != 0 && cpn_claim_number(place.seen) != number) cpn_claim_look_on(set, crowd->hash[number], &place);
   return place.seen != 0;
 }
 
