@@ -22,6 +22,7 @@ static bool sleep_on(struct cpn_event *event, uint32_t expected, const struct ti
 }
 
 bool cpn_event_wait(struct cpn_event *event, uint32_t seen, int64_t deadline) {
+  if (deadline < 0) deadline = 0; /* has passed, too; the system takes none before its beginning */
   struct timespec until = {.tv_sec = (time_t)(deadline / NS_PER_S), .tv_nsec = (long)(deadline % NS_PER_S)};
   const struct timespec *limit = deadline == INT64_MAX ? NULL : &until;
   uint32_t count = atomic_load_explicit(&event->count, memory_order_acquire);

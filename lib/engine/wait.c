@@ -241,6 +241,14 @@ static bool may_step(const coupon_engine *engine, int64_t deadline) {
          engine->options.callbacks.durable == NULL;
 }
 
+/* A caller's step. Not into another segment: that takes longer, and a file that grows beyond what the process may have is a
+ * signal for the thread that writes, which ours block. */
+static void step_for_thread(coupon_engine *engine) {
+  uint64_t most = cpn_buffer_tail(&engine->buffer) - cpn_buffer_drained(&engine->buffer);
+  if (stopping(engine) || !cpn_segment_has_room(&engine->log, cpn_min_u64(most, engine->commit.payload_max))) return;
+  (void)step(engine);
+}
+
 /* Sees to it that what is published, and nobody has been told of, is committed: here and now, by the commit thread, or by
  * the caller who steps just now. */
 static void commit_or_tell(coupon_engine *engine, int64_t deadline) {
@@ -251,7 +259,7 @@ static void commit_or_tell(coupon_engine *engine, int64_t deadline) {
   /* seq_cst, all: see cpn_buffer_publish(). A thread that does not sleep looks again before it does. */
   if (atomic_load_explicit(&engine->idle, memory_order_seq_cst) == 0 || !cpn_buffer_ready(&engine->buffer)) return;
   if (!try_begin(engine)) return;
-  if (!stopping(engine)) (void)step(engine);
+  step_for_thread(engine);
   end(engine);
   if (stopping(engine) || cpn_buffer_ready(&engine->buffer)) cpn_event_tell(&engine->work);
 }

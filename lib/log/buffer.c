@@ -117,7 +117,8 @@ size_t cpn_buffer_drain(struct cpn_buffer *buffer, unsigned char *to, size_t cap
   uint64_t at = from;
   for (;;) {
     unsigned char *bytes = to + (at - from);
-    uint64_t end = copy_run(buffer, at, bytes, capacity - (at - from));
+    /* Behind a whole ring the heads are this run's own again. */
+    uint64_t end = copy_run(buffer, at, bytes, cpn_min_u64(capacity - (at - from), buffer->capacity));
     if (end == at) return (size_t)(at - from);
     each(context, at, bytes, (size_t)(end - at));
     zero_run(buffer, at, end);

@@ -150,7 +150,7 @@ int cpn_segment_commit(void *context, const struct cpn_batch *batch) {
   struct cpn_segment_log *log = context;
   CPN_INVARIANT(4, batch->first_lsn == log->written_lsn);
   const uint64_t size = cpn_frame_size(batch->payload_bytes);
-  int error = log->offset + size > log->limit ? rotate(log) : 0;
+  int error = cpn_segment_has_room(log, batch->payload_bytes) ? 0 : rotate(log);
   if (error < 0) return error;
 
   struct cpn_frame frame = {.first_lsn = batch->first_lsn,

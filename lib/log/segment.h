@@ -59,6 +59,11 @@ CPN_MUST_CHECK int cpn_segment_resume(struct cpn_segment_log *log, uint64_t numb
 /* The sink's function; `context` is a struct cpn_segment_log. */
 CPN_MUST_CHECK int cpn_segment_commit(void *context, const struct cpn_batch *batch);
 
+/* Whether a frame of so much payload goes into the last segment. Of the thread that commits. */
+static inline bool cpn_segment_has_room(const struct cpn_segment_log *log, uint64_t payload_bytes) {
+  return log->offset + cpn_frame_size(payload_bytes) <= log->limit;
+}
+
 /* Syncs what is written. 0 or -errno, after which the log must not be used. */
 CPN_MUST_CHECK int cpn_segment_sync(struct cpn_segment_log *log);
 
