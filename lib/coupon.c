@@ -97,28 +97,53 @@ static bool unknown_tail_is_zero(const void *input, size_t known, size_t size) {
 /* A struct of a megabyte is a size that was never set. */
 #define STRUCT_SIZE_MAX ((size_t)1 << 20)
 
-static bool input_is_valid(const void *input, size_t known) {
-  if (input == NULL) return false;
+static size_t size_of(const void *structure) {
   size_t size;
-  memcpy(&size, input, sizeof size);
-  return size >= known && size <= STRUCT_SIZE_MAX && unknown_tail_is_zero(input, known, size);
+  memcpy(&size, structure, sizeof size);
+  return size;
+}
+
+/* `known`: the size it has in this version; `first`: in the first one, where it has grown since. */
+static bool size_is_possible(size_t size, size_t first, size_t known) {
+  return size == first || (size >= known && size <= STRUCT_SIZE_MAX);
+}
+
+static bool input_has_grown_and_is_valid(const void *input, size_t first, size_t known) {
+  if (input == NULL || !size_is_possible(size_of(input), first, known)) return false;
+  return unknown_tail_is_zero(input, known, size_of(input));
+}
+
+static bool input_is_valid(const void *input, size_t known) {
+  return input_has_grown_and_is_valid(input, known, known);
 }
 
 /* Output structs may be longer: what we do not know is left alone. */
-static bool output_is_valid(const void *output, size_t known) {
-  if (output == NULL) return false;
-  size_t size;
-  memcpy(&size, output, sizeof size);
-  return size >= known && size <= STRUCT_SIZE_MAX;
+static bool output_has_grown_and_is_valid(const void *output, size_t first, size_t known) {
+  return output != NULL && size_is_possible(size_of(output), first, known);
 }
+
+static bool output_is_valid(const void *output, size_t known) {
+  return output_has_grown_and_is_valid(output, known, known);
+}
+
+/* As much of an answer as the caller's struct has room for, its size left as it is. */
+static void hand_out(void *to, const void *from, size_t known) {
+  const size_t size = size_of(to);
+  memcpy((char *)to + sizeof size, (const char *)from + sizeof size, (size < known ? size : known) - sizeof size);
+}
+
+/* Sizes of the first version, 0.1. */
+#define OPTIONS_FIRST offsetof(struct coupon_options, checkpoint_log_bytes)
+#define REPORT_FIRST offsetof(struct coupon_report, checkpoint)
+#define STATS_FIRST offsetof(struct coupon_stats, checkpoints)
 
 /* --- engine -------------------------------------------------------------------------------------- */
 
 static bool fill_options(const struct coupon_options *given, struct coupon_options *options) {
   *options = (struct coupon_options)COUPON_OPTIONS_INIT;
   if (given != NULL) {
-    if (!input_is_valid(given, sizeof *given)) return false;
-    memcpy(options, given, sizeof *options);
+    if (!input_has_grown_and_is_valid(given, OPTIONS_FIRST, sizeof *given)) return false;
+    memcpy(options, given, given->size < sizeof *options ? given->size : sizeof *options);
     options->size = sizeof *options;
   }
   if (options->segment_size_bytes == 0) options->segment_size_bytes = SEGMENT_SIZE_DEFAULT;
@@ -135,26 +160,24 @@ static bool fill_options(const struct coupon_options *given, struct coupon_optio
 
 coupon_status coupon_open(const char *directory, const struct coupon_options *given, coupon_engine **engine,
                           struct coupon_report *report) {
-  struct coupon_report unwanted = COUPON_REPORT_INIT;
+  struct coupon_report filled = COUPON_REPORT_INIT;
   struct coupon_options options;
   if (engine == NULL) return COUPON_E_INVAL;
   *engine = NULL;
-  if (report != NULL && !output_is_valid(report, sizeof *report)) return COUPON_E_INVAL;
-  if (report == NULL) report = &unwanted;
-  size_t report_size = report->size;
-  *report = (struct coupon_report)COUPON_REPORT_INIT;
-  report->size = report_size;
+  if (report != NULL && !output_has_grown_and_is_valid(report, REPORT_FIRST, sizeof *report)) return COUPON_E_INVAL;
   bool valid = fill_options(given, &options) && (directory == NULL) == (options.durability == COUPON_NONE) &&
                (directory == NULL || directory[0] != 0);
   if (!valid) {
     struct cpn_fault fault;
-    report->status = cpn_fault_set(&fault, COUPON_E_INVAL, "", 0, "an option, or the directory, is out of range");
-    memcpy(report->message, fault.message, sizeof report->message);
+    filled.status = cpn_fault_set(&fault, COUPON_E_INVAL, "", 0, "an option, or the directory, is out of range");
+    memcpy(filled.message, fault.message, sizeof filled.message);
+    if (report != NULL) hand_out(report, &filled, sizeof filled);
     return COUPON_E_INVAL;
   }
   struct guest guest;
   guest_arrive(&guest);
-  coupon_status status = cpn_engine_open(&cpn_env_system, directory, &options, engine, report);
+  coupon_status status = cpn_engine_open(&cpn_env_system, directory, &options, engine, &filled);
+  if (report != NULL) hand_out(report, &filled, sizeof filled);
   return guest_leave(&guest, status);
 }
 
@@ -179,7 +202,7 @@ coupon_status coupon_destroy(coupon_engine *engine) {
 }
 
 coupon_status coupon_read_stats(coupon_engine *engine, struct coupon_stats *stats) {
-  if (engine == NULL || !output_is_valid(stats, sizeof *stats)) return COUPON_E_INVAL;
+  if (engine == NULL || !output_has_grown_and_is_valid(stats, STATS_FIRST, sizeof *stats)) return COUPON_E_INVAL;
   struct guest guest;
   coupon_status status = enter(engine, &guest);
   if (status == COUPON_E_FAILED) {
@@ -187,8 +210,19 @@ coupon_status coupon_read_stats(coupon_engine *engine, struct coupon_stats *stat
     status = COUPON_OK;
   }
   if (status != COUPON_OK) return guest_leave(&guest, status);
-  cpn_query_stats(engine, stats);
+  struct coupon_stats filled = COUPON_STATS_INIT;
+  cpn_query_stats(engine, &filled);
+  hand_out(stats, &filled, sizeof filled);
   return leave(&guest, COUPON_OK);
+}
+
+coupon_status coupon_checkpoint(coupon_engine *engine, int64_t deadline) {
+  if (engine == NULL) return COUPON_E_INVAL;
+  struct guest guest;
+  coupon_status status = visit(engine, &guest);
+  if (status != COUPON_OK) return guest_leave(&guest, status);
+  if (would_wait_in_callback(deadline)) return end_visit(engine, &guest, COUPON_E_IN_CALLBACK);
+  return end_visit(engine, &guest, cpn_checkpoint_ask(engine, deadline));
 }
 
 /* --- campaigns ----------------------------------------------------------------------------------- */
@@ -289,9 +323,13 @@ static bool complete(coupon_engine *engine, struct coupon_ticket *ticket) {
   cpn_engine_set_final(engine, ticket);
   bool final = (ticket->flags & COUPON_TICKET_FINAL) != 0;
   uint64_t number = is_ticket ? cpn_query_number(engine, ticket) : 0;
+  const struct cpn_campaign *campaign = cpn_directory_find(&engine->campaigns, ticket->campaign);
+  bool live = campaign == NULL || cpn_campaign_is_live(campaign);
   cpn_rcu_read_unlock();
+  /* Released while we waited: the number is in the file. */
+  if (is_ticket && !live && ticket->number == 0) number = cpn_released_number(engine, campaign, ticket->lsn);
   if (number != 0) ticket->number = number;
-  if (!is_ticket || !final || number != 0) return true;
+  if (!is_ticket || !final || !live || number != 0) return true;
   ticket->flags = 0;
   return false;
 }
@@ -401,6 +439,7 @@ coupon_status coupon_tickets(coupon_engine *engine, uint64_t campaign_id, uint64
   *count = 0;
   struct cpn_campaign *campaign = cpn_directory_find(&engine->campaigns, campaign_id);
   if (campaign == NULL) return leave(&guest, COUPON_NO_CAMPAIGN);
+  if (!cpn_campaign_is_live(campaign)) return leave(&guest, COUPON_E_RELEASED);
   uint64_t numbered = cpn_query_numbered(engine, campaign);
   if (from == 0) from = 1;
   for (; *count < capacity && from <= numbered; from++) {
@@ -411,4 +450,129 @@ coupon_status coupon_tickets(coupon_engine *engine, uint64_t campaign_id, uint64
     ++*count;
   }
   return leave(&guest, COUPON_OK);
+}
+
+/* --- campaigns that are over --------------------------------------------------------------------- */
+
+static coupon_status move(coupon_engine *engine, uint64_t campaign, uint32_t place, int64_t deadline) {
+  if (engine == NULL) return COUPON_E_INVAL;
+  struct guest guest;
+  coupon_status status = visit(engine, &guest);
+  if (status != COUPON_OK) return guest_leave(&guest, status);
+  if (would_wait_in_callback(deadline)) return end_visit(engine, &guest, COUPON_E_IN_CALLBACK);
+  return end_visit(engine, &guest, cpn_released_move(engine, campaign, place, deadline));
+}
+
+coupon_status coupon_release(coupon_engine *engine, uint64_t campaign, int64_t deadline) {
+  return move(engine, campaign, CPN_CAMPAIGN_RELEASED, deadline);
+}
+
+coupon_status coupon_drop(coupon_engine *engine, uint64_t campaign, int64_t deadline) {
+  return move(engine, campaign, CPN_CAMPAIGN_DROPPED, deadline);
+}
+
+/* A visit that reads files. */
+static coupon_status visit_to_read(coupon_engine *engine, struct guest *guest) {
+  coupon_status status = visit(engine, guest);
+  if (status != COUPON_OK) return guest_leave(guest, status);
+  return cpn_callback_inside() ? end_visit(engine, guest, COUPON_E_IN_CALLBACK) : COUPON_OK;
+}
+
+static struct cpn_campaign *find_campaign(coupon_engine *engine, uint64_t campaign) {
+  cpn_rcu_read_lock();
+  struct cpn_campaign *found = cpn_directory_find(&engine->campaigns, campaign); /* stays until the engine's end */
+  cpn_rcu_read_unlock();
+  return found;
+}
+
+static void fill_ticket(struct coupon_ticket *ticket, const struct cpn_campaign *campaign, uint64_t number,
+                        const uint64_t words[CPN_TICKET_WORDS]) {
+  ticket->campaign = campaign->spec.id;
+  ticket->user = 0;
+  if (cpn_campaign_user_words(&campaign->spec) == 1) {
+    ticket->user = words[0];
+  } else {
+    cpn_put_u64(ticket->uuid, words[0]);
+    cpn_put_u64(ticket->uuid + 8, words[1]);
+  }
+  ticket->number = number;
+  ticket->lsn = words[2];
+  ticket->time_ns = words[3];
+  ticket->flags = COUPON_TICKET_FINAL;
+  ticket->answer = COUPON_OK;
+}
+
+/* A page being filled. */
+struct page {
+  const struct cpn_campaign *campaign;
+  char *tickets;
+  size_t element_size, capacity, count;
+};
+
+static bool add_to_page(void *context, uint64_t number, const uint64_t words[CPN_TICKET_WORDS]) {
+  struct page *page = context;
+  struct coupon_ticket ticket = COUPON_TICKET_INIT;
+  fill_ticket(&ticket, page->campaign, number, words);
+  ticket.size = page->element_size;
+  memcpy(page->tickets + page->count++ * page->element_size, &ticket, sizeof ticket);
+  return page->count < page->capacity;
+}
+
+coupon_status coupon_read_tickets(coupon_engine *engine, uint64_t campaign_id, uint64_t from,
+                                  struct coupon_ticket *tickets, size_t element_size, size_t capacity, size_t *count) {
+  coupon_status status = coupon_tickets(engine, campaign_id, from, tickets, element_size, capacity, count);
+  if (status != COUPON_E_RELEASED) return status;
+  struct guest guest;
+  status = visit_to_read(engine, &guest);
+  if (status != COUPON_OK) return status;
+  struct page page = {.campaign = find_campaign(engine, campaign_id),
+                      .tickets = (char *)tickets,
+                      .element_size = element_size,
+                      .capacity = capacity};
+  status = cpn_released_read(engine, page.campaign, from == 0 ? 1 : from, add_to_page, &page);
+  *count = status == COUPON_OK ? page.count : 0;
+  return end_visit(engine, &guest, status);
+}
+
+/* A user being looked for. */
+struct search {
+  const struct cpn_campaign *campaign;
+  uint64_t user[2];
+  struct coupon_ticket *ticket;
+  uint64_t count;
+};
+
+static bool look_at(void *context, uint64_t number, const uint64_t words[CPN_TICKET_WORDS]) {
+  struct search *search = context;
+  if (words[0] != search->user[0] || words[1] != search->user[1]) return true;
+  if (search->count++ == 0) fill_ticket(search->ticket, search->campaign, number, words);
+  return search->campaign->spec.user_limit == 0;
+}
+
+static coupon_status read_lookup(coupon_engine *engine, uint64_t campaign, uint64_t user, const unsigned char *uuid,
+                                 struct coupon_ticket *ticket, uint64_t *count) {
+  coupon_status status = lookup(engine, campaign, user, uuid, ticket, count);
+  if (status != COUPON_E_RELEASED) return status;
+  struct guest guest;
+  status = visit_to_read(engine, &guest);
+  if (status != COUPON_OK) return status;
+  struct search search = {.campaign = find_campaign(engine, campaign), .user = {user, 0}, .ticket = ticket};
+  if (uuid != NULL) {
+    search.user[0] = cpn_get_u64(uuid);
+    search.user[1] = cpn_get_u64(uuid + 8);
+  }
+  status = cpn_released_read(engine, search.campaign, 1, look_at, &search);
+  if (status == COUPON_OK && search.count == 0) status = COUPON_NOT_FOUND;
+  if (count != NULL) *count = search.count;
+  return end_visit(engine, &guest, status);
+}
+
+coupon_status coupon_read_lookup(coupon_engine *engine, uint64_t campaign, uint64_t user, struct coupon_ticket *ticket,
+                                 uint64_t *count) {
+  return read_lookup(engine, campaign, user, NULL, ticket, count);
+}
+
+coupon_status coupon_read_lookup_uuid(coupon_engine *engine, uint64_t campaign, const unsigned char *uuid,
+                                      struct coupon_ticket *ticket, uint64_t *count) {
+  return uuid == NULL ? COUPON_E_INVAL : read_lookup(engine, campaign, 0, uuid, ticket, count);
 }

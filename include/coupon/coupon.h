@@ -100,7 +100,9 @@ enum {
   COUPON_E_ACCESS = -16,      /**< no permission, or the path is not a directory, or does not exist */
   COUPON_E_THREAD = -17,      /**< the library's thread, or a kernel object it needs, was refused */
   COUPON_E_LOG_FULL = -18,    /**< the log has reached its last LSN, COUPON_LSN_MAX */
-  COUPON_E_USER_KIND = -19    /**< the campaign's users are of the other kind: numbers, or 16 bytes */
+  COUPON_E_USER_KIND = -19,   /**< the campaign's users are of the other kind: numbers, or 16 bytes */
+  COUPON_E_RELEASED = -20,    /**< the campaign's tickets are not in memory any more: coupon_read_tickets() has them */
+  COUPON_E_NOT_CLOSED = -21   /**< only what has closed for good can be released, and only what is released dropped */
 };
 
 /** The constant's name, e.g. "COUPON_SOLD_OUT"; "COUPON_?" for a number that is none. Never NULL. */
@@ -167,13 +169,14 @@ struct coupon_callbacks {
   void (*log)(void *context, int32_t level, const char *message);
   /** The wall clock, UTC nanoseconds since 1970. Any thread, often; NULL: CLOCK_REALTIME. */
   uint64_t (*clock)(void *context);
-  /** Recovery: `done` of `total` bytes of log read; the total is an estimate until the last call. The opening
-   *  thread, before coupon_open() returns, once per segment. */
+  /** Recovery: `done` of `total` bytes of checkpoint and log read; the total is an estimate until the last call. The
+   *  opening thread, before coupon_open() returns, once per piece of a checkpoint (at most 1 MiB) and per segment. May
+   *  begin again where a checkpoint is damaged. What is left takes about the time so far * (total - done) / done. */
   void (*progress)(void *context, uint64_t done, uint64_t total);
   /** Everything up to `durable_lsn` is final; or the engine stopped with `fault` (else COUPON_OK).
    *  The commit thread (with this callback no caller steps in its place), and for the first and last record of a life the
-   *  thread that opens or closes,
-   *  once per group commit. Keep it short: the next commit waits for it. With COUPON_NONE, where nothing
+   *  thread that opens or closes, once per group commit; or the thread that makes checkpoints, once, if it is what stops
+   *  the engine. Keep it short: the next commit waits for it. With COUPON_NONE, where nothing
    *  is ever not final, it is not called. */
   void (*durable)(void *context, uint64_t durable_lsn, coupon_status fault);
   void *context;
@@ -194,10 +197,15 @@ struct coupon_options {
   uint64_t max_memory_bytes;         /**< for campaigns, claims and tickets; beyond: COUPON_E_NOMEM; 0: no limit */
   struct coupon_allocator allocator; /**< both functions or neither */
   struct coupon_callbacks callbacks; /**< each may be NULL */
+  /* From here on since 0.2.0; a struct that ends before is accepted, too. */
+  uint64_t checkpoint_log_bytes; /**< make a checkpoint when the log has taken so much of the disk since the last one
+                                      began; UINT64_MAX: only when coupon_checkpoint() asks; 0: 1 GiB */
+  const char *archive_dir;       /**< where log segments go that checkpoints have made superfluous; one directory for
+                                      each engine, made if it does not exist; NULL: they are removed */
 };
 
 #define COUPON_OPTIONS_INIT \
-  { sizeof(struct coupon_options), COUPON_SYNC, 0, 0, 0, 0, 0, COUPON_ALLOCATOR_INIT, COUPON_CALLBACKS_INIT }
+  { sizeof(struct coupon_options), COUPON_SYNC, 0, 0, 0, 0, 0, COUPON_ALLOCATOR_INIT, COUPON_CALLBACKS_INIT, 0, NULL }
 
 /** What coupon_open() found: filled on success and on failure. */
 struct coupon_report {
@@ -205,24 +213,34 @@ struct coupon_report {
   coupon_status status;   /**< what coupon_open() returned */
   int32_t os_error;       /**< the errno behind it, or 0 */
   uint64_t records;       /**< log records replayed */
-  uint64_t tickets;       /**< of which tickets */
+  uint64_t tickets;       /**< in all campaigns, from the log or a checkpoint */
   uint64_t recovered_lsn; /**< the end of what was kept */
   uint64_t cut_bytes;     /**< bytes behind it that a crash left unfinished; they were never final */
   uint64_t offset;        /**< where in `file` the damage, or the cut, begins */
   char file[64];          /**< a file's name within the directory, or "" */
   char message[192];      /**< one sentence: what, and what to do */
+  /* From here on since 0.2.0; a struct that ends before is accepted, too. */
+  uint64_t checkpoint;         /**< number of the checkpoint that was loaded; 0: none, the whole log was read */
+  uint64_t checkpoint_lsn;     /**< what lies before is from the checkpoint, what lies behind from the log */
+  uint64_t checkpoint_tickets; /**< of `tickets`, those from the checkpoint */
+  coupon_status
+      checkpoint_status;    /**< COUPON_E_CORRUPT: a newer checkpoint is damaged or missing and was passed over, with
+                                        nothing lost; copy the directory before it is repeated */
+  int32_t reserved;         /**< 0 */
+  char checkpoint_file[64]; /**< the file that was passed over, or "" */
 };
 
-#define COUPON_REPORT_INIT                                        \
-  {                                                               \
-    sizeof(struct coupon_report), 0, 0, 0, 0, 0, 0, 0, {0}, { 0 } \
+#define COUPON_REPORT_INIT                                                            \
+  {                                                                                   \
+    sizeof(struct coupon_report), 0, 0, 0, 0, 0, 0, 0, {0}, {0}, 0, 0, 0, 0, 0, { 0 } \
   }
 
 /**
  * Opens an engine on `directory`, creating it (mode 0700) if it does not exist, or recovering what
  * is there. With COUPON_NONE `directory` must be NULL.
  *
- * Blocks while it reads the whole log, and syncs: when it returns, everything it recovered is durable.
+ * Blocks while it reads the newest checkpoint that is good and the log behind it, and syncs: when it returns, everything
+ * it recovered is durable.
  * `options` may be NULL for the defaults. `report` may be NULL.
  * On success `*engine` is the caller's, to be ended by coupon_close() and coupon_destroy(); on
  * failure it is NULL.
@@ -279,16 +297,42 @@ struct coupon_stats {
   /** How long they took: element i counts those of less than 2^i microseconds that no element before it
    *  counts; the last one counts all that took longer. */
   uint64_t sync_counts[COUPON_SYNC_BUCKETS];
+  /* From here on since 0.2.0; a struct that ends before is accepted, too. */
+  uint64_t checkpoints;            /**< made since opening */
+  uint64_t checkpoints_failed;     /**< since opening; each left the ones before in place */
+  uint64_t checkpoint_lsn;         /**< of the newest: opening reads the log from here on; 0: there is none */
+  uint64_t checkpoint_time_ns;     /**< when the newest was begun, a decision time */
+  uint64_t checkpoint_bytes;       /**< size of the newest's file */
+  coupon_status checkpoint_status; /**< of the last attempt since opening */
+  int32_t reserved;                /**< 0 */
 };
 
-#define COUPON_STATS_INIT                                                                 \
-  {                                                                                       \
-    sizeof(struct coupon_stats), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, { 0 } \
-  }
+#define COUPON_STATS_INIT \
+  { sizeof(struct coupon_stats), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, {0}, 0, 0, 0, 0, 0, 0, 0 }
 
 /** Numbers for an operator. Answers on a failed engine too. Never blocks; the fields are read one by
  *  one, so they may be some calls apart. @return COUPON_OK. @since 0.1.0 */
 COUPON_API COUPON_MUST_CHECK coupon_status coupon_read_stats(coupon_engine *engine, struct coupon_stats *stats);
+
+/**
+ * Makes a checkpoint: a file of all campaigns and tickets, so that the next opening reads it instead of the log before it, and
+ * that log can go. A thread of the library does it beside the issuing, which it does not hold up; without this call it does
+ * it by itself (`checkpoint_log_bytes`). The two newest checkpoints are kept, and the log from the older one on: if the
+ * newest is found damaged, opening takes the older and loses nothing.
+ *
+ * Waits until one that began after the call is durable and takes its place, or the deadline passes; it then goes on, as it
+ * does with COUPON_POLL. Takes about as long as the disk needs for the file: some 10 bytes a ticket, 18 with users of 16
+ * bytes.
+ *
+ * A checkpoint that fails, for want of space, say, leaves those before as they are, and the engine goes on; it is tried again
+ * when asked for, or when the log has grown as much once more. Only where a sync of the directory (or, with COUPON_WRITTEN,
+ * of a log segment) fails does the engine stop, as it does for the log's own.
+ *
+ * @return COUPON_OK; COUPON_NOT_FINAL: the deadline has passed; COUPON_E_NO_SPACE, COUPON_E_IO, COUPON_E_NOMEM, COUPON_E_ACCESS,
+ * COUPON_E_THREAD: it failed; COUPON_E_READ_ONLY; COUPON_E_INVAL: with COUPON_NONE there is no directory;
+ * COUPON_E_IN_CALLBACK unless the deadline is COUPON_POLL. @since 0.2.0
+ */
+COUPON_API COUPON_MUST_CHECK coupon_status coupon_checkpoint(coupon_engine *engine, int64_t deadline);
 
 /* ------------------------------------------------------------------------------------------------
  * Campaigns
@@ -325,6 +369,13 @@ struct coupon_campaign_spec {
 /** A campaign's state. */
 enum { COUPON_STATE_SCHEDULED = 0, COUPON_STATE_OPEN = 1, COUPON_STATE_SOLD_OUT = 2, COUPON_STATE_CLOSED = 3 };
 
+/** Where a campaign's tickets are. */
+enum {
+  COUPON_PLACE_MEMORY = 0,   /**< and in the log and checkpoints */
+  COUPON_PLACE_RELEASED = 1, /**< in a file of their own: coupon_release() */
+  COUPON_PLACE_DROPPED = 2   /**< nowhere any more: coupon_drop() */
+};
+
 struct coupon_campaign_info {
   size_t size; /**< sizeof(struct coupon_campaign_info) */
   uint64_t id;
@@ -339,7 +390,7 @@ struct coupon_campaign_info {
   uint32_t index;       /**< 0, 1, 2 … in order of creation */
   char name[COUPON_NAME_MAX + 1];
   int32_t user_kind;     /**< COUPON_USER_U64 or COUPON_USER_UUID */
-  int32_t reserved;      /**< 0 */
+  int32_t place;         /**< COUPON_PLACE_…: where its tickets are */
   uint64_t claim_bytes;  /**< memory that its claims hold, room for more included */
   uint64_t ticket_bytes; /**< memory that its tickets hold, room for more included */
 };
@@ -525,6 +576,58 @@ COUPON_API COUPON_MUST_CHECK coupon_status coupon_lookup_uuid(coupon_engine *eng
 COUPON_API COUPON_MUST_CHECK coupon_status coupon_tickets(coupon_engine *engine, uint64_t campaign, uint64_t from,
                                                           struct coupon_ticket *tickets, size_t element_size,
                                                           size_t capacity, size_t *count);
+
+/* ------------------------------------------------------------------------------------------------
+ * Campaigns that are over
+ * --------------------------------------------------------------------------------------------- */
+
+/**
+ * Gives the memory of a campaign back that has closed for good (its closing time has passed): its tickets are written to a file
+ * of their own, a checkpoint says so, and when every call that looks at them has ended claims and tickets are freed. Calls that
+ * need them then answer COUPON_E_RELEASED; coupon_info() and coupon_list() go on, and coupon_read_tickets() and
+ * coupon_read_lookup() read from the file. A campaign without a closing time never closes.
+ *
+ * Waits for the checkpoint (see coupon_checkpoint()) or the deadline; it then goes on by itself, with the next one.
+ *
+ * @return COUPON_OK: released, now or earlier; COUPON_NOT_FINAL: the deadline has passed; COUPON_E_NOT_CLOSED;
+ * COUPON_NO_CAMPAIGN; faults of coupon_checkpoint(); COUPON_E_BUSY, COUPON_E_LOG_FULL: it could not be closed.
+ * @since 0.2.0
+ */
+COUPON_API COUPON_MUST_CHECK coupon_status coupon_release(coupon_engine *engine, uint64_t campaign, int64_t deadline);
+
+/**
+ * Gives the tickets of a released campaign up for good: the file goes with the second checkpoint from now, so that no
+ * checkpoint that may be needed misses it. The campaign itself stays, with its numbers, so that its id is not used again.
+ * Waits for the first of these two checkpoints, or the deadline.
+ *
+ * @return as coupon_release(); COUPON_E_NOT_CLOSED: it is not released. @since 0.2.0
+ */
+COUPON_API COUPON_MUST_CHECK coupon_status coupon_drop(coupon_engine *engine, uint64_t campaign, int64_t deadline);
+
+/**
+ * As coupon_tickets(), also of a released campaign, and of one that is released meanwhile. Blocks on its file, of which it reads
+ * the head of every chunk (16384 tickets) before `from` and the chunks that the page lies in: pages of thousands cost
+ * least.
+ *
+ * @return COUPON_OK, COUPON_NO_CAMPAIGN; COUPON_E_RELEASED: the tickets are dropped; COUPON_E_CORRUPT, COUPON_E_VERSION,
+ * COUPON_E_IO, COUPON_E_NOMEM, COUPON_E_THREAD, with the file's name in the operator's log; COUPON_E_IN_CALLBACK. @since 0.2.0
+ */
+COUPON_API COUPON_MUST_CHECK coupon_status coupon_read_tickets(coupon_engine *engine, uint64_t campaign, uint64_t from,
+                                                               struct coupon_ticket *tickets, size_t element_size,
+                                                               size_t capacity, size_t *count);
+
+/**
+ * As coupon_lookup(), also of a released campaign; there it reads the file from the beginning, up to the user's ticket (without
+ * a limit all of it): some milliseconds for a million tickets. @return as coupon_lookup() and coupon_read_tickets(). @since
+ * 0.2.0
+ */
+COUPON_API COUPON_MUST_CHECK coupon_status coupon_read_lookup(coupon_engine *engine, uint64_t campaign, uint64_t user,
+                                                              struct coupon_ticket *ticket, uint64_t *count);
+
+/** As coupon_read_lookup(), for a user of COUPON_UUID_SIZE bytes. Also COUPON_E_USER_KIND. @since 0.2.0 */
+COUPON_API COUPON_MUST_CHECK coupon_status coupon_read_lookup_uuid(coupon_engine *engine, uint64_t campaign,
+                                                                   const unsigned char *uuid,
+                                                                   struct coupon_ticket *ticket, uint64_t *count);
 
 #ifdef __cplusplus
 }

@@ -46,6 +46,9 @@ struct cpn_io {
    * no such thing here. What is not durable yet of the file is not made so. */
   int (*open_durable)(void *context, int directory, const char *name);
   int (*rename)(void *context, int directory, const char *from, const char *to);
+  /* A second entry, in this or another directory, for a file: -EEXIST if it is taken, -EXDEV or any other fault where that cannot
+   * be had. */
+  int (*link)(void *context, int directory, const char *from, int to_directory, const char *to);
   int (*remove)(void *context, int directory, const char *name);
   int (*sync_directory)(void *context, int directory);
   int (*close)(void *context, int handle);               /* of a file or a directory */

@@ -81,6 +81,11 @@ static int posix_rename(void *context, int directory, const char *from, const ch
   return result(renameat(directory, from, directory, to));
 }
 
+static int posix_link(void *context, int directory, const char *from, int to_directory, const char *to) {
+  (void)context;
+  return result(linkat(directory, from, to_directory, to, 0));
+}
+
 static int posix_remove(void *context, int directory, const char *name) {
   (void)context;
   return result(unlinkat(directory, name, 0));
@@ -277,6 +282,7 @@ const struct cpn_io cpn_io_posix = {
     .allocate = posix_allocate,
     .open_durable = posix_open_durable,
     .rename = posix_rename,
+    .link = posix_link,
     .remove = posix_remove,
     .sync_directory = posix_sync_directory,
     .close = posix_close,

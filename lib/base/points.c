@@ -4,6 +4,7 @@
 #include <stddef.h>
 
 #if CPN_TEST_POINTS
+unsigned cpn_mistakes = 0;
 void (*cpn_point_hook)(enum cpn_point point) = NULL;
 #else
 /* ISO C asks for at least one declaration in a file. */

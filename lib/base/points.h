@@ -6,6 +6,8 @@
 #ifndef CPN_BASE_POINTS_H
 #define CPN_BASE_POINTS_H
 
+#include <stdbool.h>
+
 enum cpn_point {
   CPN_POINT_CLAIM_READ,      /* word, basis and claim are read, nothing is decided */
   CPN_POINT_CLAIMED,         /* the claim is PENDING, no unit is taken */
@@ -17,10 +19,31 @@ enum cpn_point {
   CPN_POINT_CLOSING,         /* the campaign is closing, no slot for CLOSE is reserved */
   CPN_POINT_CHANGE_RESERVED, /* a slot for OPEN or CLOSE is reserved, the change not made */
   CPN_POINT_DRAINED,         /* the commit stage has numbered a batch, not written it */
+  /* A checkpoint: */
+  CPN_POINT_CHECKPOINT_BEGUN,    /* its LSN is fixed, nothing is written */
+  CPN_POINT_CHECKPOINT_PIECE,    /* some of its campaigns or tickets are written */
+  CPN_POINT_CHECKPOINT_SYNCED,   /* it is written and synced, under its temporary name */
+  CPN_POINT_CHECKPOINT_NAMED,    /* it has its name, durably, and nobody says so */
+  CPN_POINT_CHECKPOINT_SWITCHED, /* the manifest says so, durably; nothing has been removed */
+  CPN_POINT_CHECKPOINT_TIDIED,   /* what it replaces is gone */
   CPN_POINT_COUNT
 };
 
+/* Mistakes that a test can have the library make, to show that it would find them. In the library that is shipped none of
+ * them can be made. */
+enum cpn_mistake {
+  CPN_MISTAKE_CHECKPOINT_UNSYNCED = 1,   /* a checkpoint gets its name without having been synced */
+  CPN_MISTAKE_TIDY_BEFORE_SWITCH = 2,    /* what the next manifest will not name goes before that is durable */
+  CPN_MISTAKE_SEGMENTS_TOO_EARLY = 4,    /* segments go as soon as the newer of the two checkpoints covers them */
+  CPN_MISTAKE_CHECKPOINT_TOO_MUCH = 8,   /* a checkpoint has tickets from behind its LSN */
+  CPN_MISTAKE_CHECKPOINT_TOO_LITTLE = 16 /* … lacks the last one before it */
+};
+
 #if CPN_TEST_POINTS
+/* Of enum cpn_mistake, or'ed. Set by tests, before threads start. */
+extern unsigned cpn_mistakes;
+#define CPN_MISTAKE(mistake) ((cpn_mistakes & CPN_MISTAKE_##mistake) != 0)
+
 /* Set by tests, before threads start. */
 extern void (*cpn_point_hook)(enum cpn_point point);
 #define CPN_POINT(point)                                           \
@@ -28,6 +51,7 @@ extern void (*cpn_point_hook)(enum cpn_point point);
     if (cpn_point_hook != NULL) cpn_point_hook(CPN_POINT_##point); \
   } while (0)
 #else
+#define CPN_MISTAKE(mistake) false
 #define CPN_POINT(point) \
   do {                   \
   } while (0)

@@ -41,6 +41,8 @@ static const struct text texts[] = {
     TEXT(COUPON_E_THREAD, "the system refused a thread or a descriptor"),
     TEXT(COUPON_E_LOG_FULL, "the log has reached its largest position"),
     TEXT(COUPON_E_USER_KIND, "the campaign identifies its users in the other way, by numbers or by 16 bytes"),
+    TEXT(COUPON_E_RELEASED, "the campaign's tickets are not in memory any more"),
+    TEXT(COUPON_E_NOT_CLOSED, "the campaign is not closed, or not released"),
 };
 
 static const struct text *find(coupon_status status) {

@@ -59,6 +59,13 @@ static inline struct cpn_ticket_cursor *cursor_of(coupon_engine *engine, struct 
   return &engine->cursor;
 }
 
+/* For checkpoints: up to which LSN a campaign was not open yet, or not closed. */
+static void note_change(struct cpn_campaign *campaign, enum cpn_record_type type, uint64_t lsn) {
+  /* release: whoever reads it has everything before; that the record is durable it learns elsewhere. */
+  atomic_store_explicit(type == CPN_RECORD_OPEN ? &campaign->opened_lsn : &campaign->closed_lsn, lsn,
+                        memory_order_release);
+}
+
 /* Puts one ticket, its record's words being at `bytes`; returns its number. Within a page nothing has to be looked for. */
 static inline uint64_t append(struct cpn_tickets *tickets, struct cpn_ticket_cursor *cursor, uint64_t lsn,
                               const unsigned char *bytes, uint32_t user_words) {
@@ -124,10 +131,13 @@ void cpn_apply_live(void *context, uint64_t lsn, const unsigned char *bytes, siz
   for (size_t done = 0; done < size;) {
     const uint64_t head = cpn_get_u64(bytes + done);
     const unsigned type = (unsigned)(head & 0xff);
-    if (type == CPN_RECORD_ISSUE || type == CPN_RECORD_ISSUE_UUID)
+    if (type == CPN_RECORD_ISSUE || type == CPN_RECORD_ISSUE_UUID) {
       done += apply_issues(engine, head, lsn + done, bytes + done, size - done);
-    else
-      done += (size_t)cpn_record_words(head) * 8;
+      continue;
+    }
+    done += (size_t)cpn_record_words(head) * 8;
+    if (type == CPN_RECORD_OPEN || type == CPN_RECORD_CLOSE)
+      note_change(cpn_directory_at(&engine->campaigns, head >> 32), (enum cpn_record_type)type, lsn + done);
   }
 }
 
@@ -165,6 +175,7 @@ static coupon_status replay_campaign(coupon_engine *engine, const struct cpn_rec
 static coupon_status replay_change(struct cpn_campaign *campaign, const struct cpn_record *record,
                                    struct cpn_fault *fault) {
   uint64_t word = cpn_stock_read(&campaign->stock);
+  note_change(campaign, record->type, record->lsn);
   if (record->type == CPN_RECORD_OPEN) {
     if (cpn_word_state(word) != CPN_STOCK_SCHEDULED) return broken(fault, "a campaign opens twice");
     if (record->time_ns < campaign->spec.opens_at_ns) return broken(fault, "a campaign opens before its time");

@@ -97,6 +97,7 @@ static void ask_for_campaigns(const coupon_engine *engine, const struct group *g
 static void ask_for_tickets(const struct group *group) {
   for (uint32_t i = 0; i < group->parties; i++) {
     const struct cpn_campaign *campaign = group->party[i].campaign;
+    if (!cpn_campaign_is_live(campaign)) continue;
     uint64_t number = campaign->spec.stock - cpn_word_remaining(group->party[i].word) + 1;
     if (number > cpn_tickets_room(&campaign->tickets)) continue;
     struct cpn_ticket_spot spot = cpn_tickets_spot(&campaign->tickets, number);
@@ -135,15 +136,16 @@ static void find_parties(coupon_engine *engine, struct group *group, uint64_t no
   for (uint32_t i = 0, end; i < group->count; i = end) {
     struct cpn_campaign *campaign = cpn_directory_find(&engine->campaigns, group->requests[i].campaign);
     struct party *party = campaign == NULL ? NULL : party_of(engine, group, campaign, now);
+    const bool there = party != NULL && cpn_campaign_is_live(campaign);
     end = run_end(group, i);
     group->end[i] = (uint8_t)end;
     for (uint32_t j = i; j < end; j++) {
       group->of[j] = party;
       group->state[j] = PUT_OFF;
-      if (CPN_LIKELY(party != NULL)) continue;
-      address(group, j, 1);
+      if (CPN_LIKELY(there)) continue;
+      address(group, j, words_of_user(group, j));
       ticket_of(group, j)->time_ns = now;
-      answer(group, j, COUPON_NO_CAMPAIGN);
+      answer(group, j, party == NULL ? COUPON_NO_CAMPAIGN : COUPON_E_RELEASED);
     }
   }
 }

@@ -195,6 +195,7 @@ CPN_INLINE coupon_status take(coupon_engine *engine, struct cpn_campaign *campai
 CPN_INLINE coupon_status decide_once(coupon_engine *engine, struct cpn_campaign *campaign, const struct cpn_user *user,
                                      struct coupon_ticket *ticket) {
   uint64_t now = cpn_clock_now(&engine->clock);
+  if (!cpn_campaign_is_live(campaign)) return COUPON_E_RELEASED;
   uint64_t word = cpn_stock_read(&campaign->stock);
   struct cpn_claim_place place;
   enum cpn_claim_kind kind = cpn_holder_find(engine, campaign, user, &place, ticket);

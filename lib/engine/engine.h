@@ -13,6 +13,7 @@
  *   wait.c      an answer becomes final: the commit thread, waiting, telling
  *   query.c     looking without changing
  *   recovery.c  a directory becomes an engine
+ *   checkpoint.h  what the log amounts to, so that it need not grow for ever; rooms of its own
  *   lifecycle.c opening, closing, freeing
  *
  * docs/DESIGN.md tells it in prose ("Life of an issue") and numbers the invariants.
@@ -33,6 +34,7 @@
 #include "base/memory.h"
 #include "base/rcu.h"
 #include "coupon/coupon.h"
+#include "engine/checkpoint.h"
 #include "issue/directory.h"
 #include "log/buffer.h"
 #include "log/commit.h"
@@ -77,6 +79,7 @@ struct coupon_engine {
   _Alignas(CPN_CACHE_LINE) _Atomic uint32_t visitors; /* calls in progress that may wait; close waits for them */
   _Atomic uint64_t voids;
   _Atomic uint64_t tickets; /* written by whoever steps */
+  _Atomic uint32_t failing; /* somebody has begun to say why the engine stops */
   struct cpn_fault failure; /* set before CPN_GATE_FAILED */
 
   /* Durable rose, or the gate changed: for those who wait for finality, one for every other batch. */
@@ -93,6 +96,8 @@ struct coupon_engine {
   /* Where whoever applies records goes on, if the next one is a ticket of the same campaign, as most are. */
   struct cpn_campaign *appended_to;
   struct cpn_ticket_cursor cursor;
+
+  struct cpn_checkpoints checkpoints;
 };
 
 /* --- engine.c ------------------------------------------------------------------------------------ */
@@ -303,7 +308,7 @@ coupon_status cpn_wait_room(coupon_engine *engine, uint32_t words, int64_t deadl
  * failed (again). */
 int cpn_wait_step(coupon_engine *engine);
 
-/* Stops the engine: the first fault counts. */
+/* Stops the engine: the first fault counts. From the thread that commits or the one that makes checkpoints. */
 void cpn_wait_fail(coupon_engine *engine, const struct cpn_fault *fault);
 
 /* The commit thread; `argument` is the engine. */

@@ -58,6 +58,7 @@ static uint64_t issued_of(const struct cpn_campaign *campaign) {
 
 /* Without memory nothing happens here; the request that needs it answers. */
 static void look_after(coupon_engine *engine, struct cpn_campaign *campaign, uint64_t issued) {
+  if (!cpn_campaign_is_live(campaign)) return;
   struct cpn_tickets *tickets = &campaign->tickets;
   cpn_tickets_pack(tickets, &engine->memory, &engine->pool);
   const uint64_t ahead = cpn_min_u64(issued + CPN_TICKETS_AHEAD, campaign->spec.stock);
@@ -76,7 +77,9 @@ static struct cpn_campaign *look_after_all(coupon_engine *engine, struct cpn_cam
     struct cpn_campaign *campaign = list;
     list = campaign->next_wanted;
     uint64_t issued = issued_of(campaign);
+    cpn_rcu_read_lock(); /* it may be released, which waits for us */
     look_after(engine, campaign, issued);
+    cpn_rcu_read_unlock();
     if (issued != campaign->looked_at) {
       campaign->looked_at = issued;
       campaign->next_wanted = kept;

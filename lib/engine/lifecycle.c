@@ -61,6 +61,7 @@ static coupon_engine *allocate(const struct cpn_env *env, const struct coupon_op
   cpn_event_init(&engine->room);
   cpn_event_init(&engine->work);
   cpn_event_init(&engine->keep);
+  cpn_checkpoints_init(engine);
   return engine;
 }
 
@@ -80,6 +81,7 @@ static void stop_threads(coupon_engine *engine) {
     cpn_event_tell(&engine->keep);
     (void)pthread_join(engine->keeper_thread, NULL);
   }
+  cpn_checkpoints_stop(engine);
   /* After the commit thread, which may be waiting for it. */
   if (engine->log.spare.has_maker) {
     cpn_spare_stop(&engine->log.spare);
@@ -110,6 +112,7 @@ static coupon_status start_threads(coupon_engine *engine, struct cpn_fault *faul
     engine->clock.asked_context = engine;
   }
   if (error == 0 && engine->has_log) error = start_log_threads(engine);
+  if (error == 0 && engine->has_log) error = cpn_checkpoints_start(engine);
   if (error == 0) return COUPON_OK;
   stop_threads(engine);
   (void)cpn_fault_from_io(fault, error, "", "cannot start a thread of the library");
@@ -146,10 +149,11 @@ static void give_up_directory(coupon_engine *engine) {
   const struct cpn_io *io = engine->env.io;
   cpn_spare_fini(&engine->log.spare, engine->gate != NULL && has_failed(engine));
   cpn_segment_close(&engine->log);
+  if (engine->checkpoints.archive >= 0) (void)io->close(io->context, engine->checkpoints.archive);
   if (engine->owner_file >= 0) (void)io->close(io->context, engine->owner_file);
   if (engine->lock_file >= 0) (void)io->unlock(io->context, engine->directory, engine->lock_file);
   if (engine->directory >= 0) (void)io->close(io->context, engine->directory);
-  engine->owner_file = engine->lock_file = engine->directory = -1;
+  engine->owner_file = engine->lock_file = engine->directory = engine->checkpoints.archive = -1;
 }
 
 static void report_fault(struct coupon_report *report, const struct cpn_fault *fault) {

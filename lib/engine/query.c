@@ -34,9 +34,10 @@ void cpn_query_info_of(coupon_engine *engine, const struct cpn_campaign *campaig
   memset(info->name, 0, sizeof info->name);
   memcpy(info->name, spec->name, spec->name_length);
   info->user_kind = spec->user_kind;
-  info->reserved = 0;
-  info->claim_bytes = cpn_claim_set_bytes(&campaign->claims);
-  info->ticket_bytes = cpn_tickets_bytes(&campaign->tickets);
+  info->place = (int32_t)atomic_load_explicit(&campaign->place, memory_order_relaxed); /* relaxed: as for any request */
+  bool live = cpn_campaign_is_live(campaign);
+  info->claim_bytes = live ? cpn_claim_set_bytes(&campaign->claims) : 0;
+  info->ticket_bytes = live ? cpn_tickets_bytes(&campaign->tickets) : 0;
 }
 
 coupon_status cpn_query_info(coupon_engine *engine, uint64_t campaign_id, struct coupon_campaign_info *info) {
@@ -87,6 +88,7 @@ coupon_status cpn_query_lookup(coupon_engine *engine, uint64_t campaign_id, uint
   const struct cpn_campaign *campaign = cpn_directory_find(&engine->campaigns, campaign_id);
   if (campaign == NULL) return COUPON_NO_CAMPAIGN;
   if ((campaign->tickets.user_words == 2) != (uuid != NULL)) return COUPON_E_USER_KIND;
+  if (!cpn_campaign_is_live(campaign)) return COUPON_E_RELEASED;
   const struct cpn_user user = cpn_engine_user(engine, user_id, uuid);
   struct cpn_claim_place place;
   struct coupon_ticket found;
@@ -107,7 +109,7 @@ coupon_status cpn_query_lookup(coupon_engine *engine, uint64_t campaign_id, uint
 
 uint64_t cpn_query_number(coupon_engine *engine, const struct coupon_ticket *answer) {
   const struct cpn_campaign *campaign = cpn_directory_find(&engine->campaigns, answer->campaign);
-  if (campaign == NULL) return 0;
+  if (campaign == NULL || !cpn_campaign_is_live(campaign)) return 0;
   const struct cpn_tickets *tickets = &campaign->tickets;
   uint64_t number = answer->number;
   if (engine->options.durability != COUPON_NONE) number = cpn_tickets_find(tickets, answer->lsn);
@@ -153,4 +155,11 @@ void cpn_query_stats(coupon_engine *engine, struct coupon_stats *stats) {
   stats->life = engine->log.life;
   stats->memory_bytes = cpn_memory_used(&engine->memory);
   stats->time_ns = cpn_clock_last(&engine->clock);
+  const struct cpn_checkpoints *checkpoints = &engine->checkpoints;
+  stats->checkpoints = load_figure(&checkpoints->made);
+  stats->checkpoints_failed = load_figure(&checkpoints->failed);
+  stats->checkpoint_lsn = load_figure(&checkpoints->last_lsn);
+  stats->checkpoint_time_ns = load_figure(&checkpoints->last_ns);
+  stats->checkpoint_bytes = load_figure(&checkpoints->last_bytes);
+  stats->checkpoint_status = atomic_load_explicit(&checkpoints->status, memory_order_relaxed); /* a figure, too */
 }

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/callback.h"
+#include "engine/checkpoint.h"
 #include "engine/engine.h"
 #include "engine/restore.h"
 #include "log/reader.h"
@@ -17,11 +18,11 @@
 /* What is rewritten or searched at a time. */
 #define PIECE_SIZE ((size_t)256 * 1024)
 
-/* An owner that comes or goes while we read can make a sound log look damaged. So damage is believed when it is
- * seen again. */
+/* An owner that comes or goes while we read can make a sound log look damaged, and one that makes checkpoints can remove what
+ * we were about to read. So damage is believed when it is seen again. */
 #define READ_ATTEMPTS 4
 
-static void count_progress(void *context, uint64_t done, uint64_t total) {
+void cpn_recovery_progress(void *context, uint64_t done, uint64_t total) {
   coupon_engine *engine = context;
   const struct coupon_callbacks *callbacks = &engine->options.callbacks;
   if (callbacks->progress == NULL) return;
@@ -30,10 +31,23 @@ static void count_progress(void *context, uint64_t done, uint64_t total) {
   cpn_callback_leave();
 }
 
+/* Of the log, behind the checkpoint. */
+static void count_log_progress(void *context, uint64_t done, uint64_t total) {
+  const coupon_engine *engine = context;
+  const uint64_t before = engine->checkpoints.loaded_bytes;
+  cpn_recovery_progress(context, before + done, before + total);
+}
+
 static coupon_status begin_campaigns(coupon_engine *engine, struct cpn_fault *fault) {
   engine->appended_to = NULL; /* reading may begin again, and the next campaign lie where one was */
   if (cpn_directory_init(&engine->campaigns, &engine->memory, engine->directory_secret)) return COUPON_OK;
   return cpn_fault_set(fault, COUPON_E_NOMEM, "", 0, "not enough memory to begin");
+}
+
+coupon_status cpn_recovery_begin_again(coupon_engine *engine, struct cpn_fault *fault) {
+  cpn_directory_fini(&engine->campaigns);
+  atomic_store_explicit(&engine->tickets, 0, memory_order_relaxed); /* relaxed: nobody else is here yet */
+  return begin_campaigns(engine, fault);
 }
 
 static void reader_init(struct cpn_reader *reader, coupon_engine *engine, uint64_t limit_lsn) {
@@ -42,7 +56,7 @@ static void reader_init(struct cpn_reader *reader, coupon_engine *engine, uint64
                                 .limit_lsn = limit_lsn,
                                 .each = cpn_apply_replay,
                                 .each_run = cpn_apply_replay_run,
-                                .progress = count_progress,
+                                .progress = count_log_progress,
                                 .context = engine,
                                 .env = &engine->env};
 }
@@ -57,47 +71,25 @@ static void fill_report(const coupon_engine *engine, const struct cpn_reader *re
   cpn_segment_name(reader->last_number, report->file);
 }
 
-/* --- creating ------------------------------------------------------------------------------------ */
-
-/* The two files that a crash may leave half made. By name, not by listing: whatever else lies here is not ours. */
-static coupon_status remove_leftovers(coupon_engine *engine, struct cpn_fault *fault) {
-  const struct cpn_io *io = engine->env.io;
-  static const char *const names[] = {CPN_MANIFEST_TEMPORARY_NAME, CPN_SEGMENT_TEMPORARY_NAME};
-  for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
-    int error = io->remove(io->context, engine->directory, names[i]);
-    if (error < 0 && error != -ENOENT) return cpn_fault_from_io(fault, error, names[i], "cannot tidy the directory");
+/* The newest checkpoint that holds, and the log behind it. That a user has too many tickets in a large checkpoint shows only
+ * when all are there (engine/restore.h); it is then passed over like one that is damaged. */
+static coupon_status restore_all(coupon_engine *engine, struct cpn_reader *reader, struct coupon_report *report,
+                                 struct cpn_fault *fault) {
+  const struct cpn_reader begin = *reader;
+  for (uint64_t below = UINT64_MAX;;) {
+    coupon_status status = cpn_checkpoint_open(engine, reader, below, report, fault);
+    /* What a checkpoint knows was durable, whatever an old hint says. */
+    if (begin.limit_lsn != UINT64_MAX) reader->limit_lsn = cpn_max_u64(begin.limit_lsn, reader->proof_lsn);
+    if (status == COUPON_OK) status = cpn_restore_run(engine, reader, fault);
+    if (status != COUPON_E_CORRUPT || fault->file[0] != 0 || report->checkpoint == 0) return status;
+    below = report->checkpoint;
+    cpn_checkpoint_distrust(engine, below, report, fault);
+    const uint64_t proof_lsn = reader->proof_lsn;
+    *reader = begin;
+    reader->proof_lsn = proof_lsn;
+    status = cpn_recovery_begin_again(engine, fault);
+    if (status != COUPON_OK) return status;
   }
-  return COUPON_OK;
-}
-
-static int write_manifest(coupon_engine *engine, const struct cpn_manifest *manifest) {
-  const struct cpn_io *io = engine->env.io;
-  int file = io->open(io->context, engine->directory, CPN_MANIFEST_TEMPORARY_NAME, CPN_IO_CREATE);
-  if (file < 0) return file;
-  unsigned char block[CPN_BLOCK_SIZE];
-  cpn_manifest_encode(manifest, block);
-  int error = cpn_io_write_all(io, file, 0, block, sizeof block);
-  if (error == 0) error = io->sync(io->context, file);
-  (void)io->close(io->context, file);
-  if (error == 0) error = io->rename(io->context, engine->directory, CPN_MANIFEST_TEMPORARY_NAME, CPN_MANIFEST_NAME);
-  if (error == 0) error = io->sync_directory(io->context, engine->directory);
-  return error;
-}
-
-/* The first segment before the manifest, so that a manifest without it can only be damage. */
-static coupon_status create_directory(coupon_engine *engine, struct cpn_manifest *manifest, struct cpn_fault *fault) {
-  memset(manifest, 0, sizeof *manifest);
-  manifest->first_segment = 1;
-  manifest->created_ns = cpn_clock_now(&engine->clock);
-  int error = engine->env.random(engine->env.context, manifest->identity, sizeof manifest->identity);
-  if (error < 0) return cpn_fault_from_io(fault, error, "", "cannot make an identity for the directory");
-  memcpy(engine->log.identity, manifest->identity, sizeof manifest->identity);
-  error = cpn_segment_create(&engine->log, 1, 0);
-  if (error < 0) return cpn_fault_from_io(fault, error, "", "cannot make the first log segment");
-  cpn_segment_close(&engine->log);
-  error = write_manifest(engine, manifest);
-  if (error < 0) return cpn_fault_from_io(fault, error, CPN_MANIFEST_NAME, "cannot write the manifest");
-  return COUPON_OK;
 }
 
 /* --- repairing ----------------------------------------------------------------------------------- */
@@ -134,6 +126,15 @@ static coupon_status repair(coupon_engine *engine, const struct cpn_reader *read
   return error < 0 ? cpn_fault_from_io(fault, error, name, "cannot make the recovered log durable") : COUPON_OK;
 }
 
+/* What the manifest does not name any more goes, before the repair syncs the directory. */
+static coupon_status tidy(coupon_engine *engine, const struct cpn_reader *reader, struct cpn_fault *fault) {
+  cpn_checkpoints_begin(engine, reader);
+  coupon_status status = cpn_manifest_remove_unnamed(engine, fault);
+  /* Those before the first that could not be removed are not counted. */
+  atomic_init(&engine->log.segments, reader->last_number - reader->manifest.first_segment + 1);
+  return status;
+}
+
 /* The log goes on: a record that begins the life, durable before anybody is answered, whatever the durability asked
  * for. */
 static coupon_status begin_life(coupon_engine *engine, struct cpn_fault *fault) {
@@ -168,7 +169,8 @@ static coupon_status open_and_lock(coupon_engine *engine, const char *path, stru
     engine->owner_file = io->open(io->context, engine->directory, CPN_OWNER_NAME, CPN_IO_CREATE);
   if (engine->owner_file < 0)
     return cpn_fault_from_io(fault, engine->owner_file, CPN_OWNER_NAME, "cannot open the file for the hint");
-  return COUPON_OK;
+  int error = cpn_archive_open(engine);
+  return error < 0 ? cpn_fault_from_io(fault, error, "", "cannot open or make the archive's directory") : COUPON_OK;
 }
 
 coupon_status cpn_recovery_write(coupon_engine *engine, const char *path, struct coupon_report *report,
@@ -190,16 +192,16 @@ coupon_status cpn_recovery_write(coupon_engine *engine, const char *path, struct
   reader_init(&reader, engine, UINT64_MAX);
   status = cpn_reader_manifest(engine->env.io, engine->directory, &reader.manifest, fault);
   bool fresh = status == COUPON_E_ACCESS && fault->os_error == 0;
-  if (status == COUPON_OK || fresh) status = remove_leftovers(engine, fault);
-  if (status == COUPON_OK && fresh) status = create_directory(engine, &reader.manifest, fault);
-  if (status == COUPON_OK) status = cpn_restore_run(engine, &reader, fault);
+  if (status == COUPON_OK || fresh) status = cpn_manifest_remove_unfinished(engine, fault);
+  if (status == COUPON_OK && fresh) status = cpn_manifest_create(engine, &reader.manifest, fault);
+  if (status == COUPON_OK) status = restore_all(engine, &reader, report, fault);
   fill_report(engine, &reader, report);
   if (status != COUPON_OK) return status;
 
   memcpy(log->identity, reader.manifest.identity, sizeof log->identity);
   log->life = reader.life + 1;
-  atomic_init(&log->segments, reader.last_number - reader.first_number + 1);
-  status = repair(engine, &reader, fault);
+  status = tidy(engine, &reader, fault);
+  if (status == COUPON_OK) status = repair(engine, &reader, fault);
   if (status != COUPON_OK) return status;
   struct cpn_sink sink = {.context = log, .commit = cpn_segment_commit};
   bool enough = cpn_buffer_init(&engine->buffer, engine->options.log_buffer_bytes, reader.lsn, &engine->clock) &&
@@ -248,7 +250,16 @@ static coupon_status read_limit(coupon_engine *engine, const struct cpn_manifest
 /* AGAIN: what was read cannot be believed, because an owner came or went meanwhile. */
 #define AGAIN 1000
 
-static coupon_status read_once(coupon_engine *engine, struct cpn_reader *reader, struct cpn_fault *fault) {
+/* Something seemed to be missing: perhaps a living owner's next checkpoint has removed it. Then the manifest is another. */
+static coupon_status after_damage(coupon_engine *engine, const struct cpn_manifest *before, coupon_status status) {
+  struct cpn_manifest now;
+  struct cpn_fault ignored;
+  if (cpn_reader_manifest(engine->env.io, engine->directory, &now, &ignored) != COUPON_OK) return status;
+  return now.newest_checkpoint != before->newest_checkpoint ? AGAIN : status;
+}
+
+static coupon_status read_once(coupon_engine *engine, struct cpn_reader *reader, struct coupon_report *report,
+                               struct cpn_fault *fault) {
   coupon_status status = cpn_reader_manifest(engine->env.io, engine->directory, &reader->manifest, fault);
   if (status != COUPON_OK) return status;
   struct cpn_manifest manifest = reader->manifest;
@@ -257,7 +268,9 @@ static coupon_status read_once(coupon_engine *engine, struct cpn_reader *reader,
   if (status != COUPON_OK) return status;
   reader_init(reader, engine, limit_lsn);
   reader->manifest = manifest;
-  status = cpn_restore_run(engine, reader, fault);
+  status = restore_all(engine, reader, report, fault);
+  if (status == COUPON_E_CORRUPT || (status == COUPON_OK && report->checkpoint_status != COUPON_OK))
+    status = after_damage(engine, &manifest, status);
   if (status != COUPON_OK || limit_lsn != UINT64_MAX) return status;
   /* Without a limit we believed all there was. If there is one now, some of that may not have been durable. */
   status = read_limit(engine, &manifest, &limit_afterwards, fault);
@@ -273,11 +286,9 @@ coupon_status cpn_recovery_read(coupon_engine *engine, const char *path, struct 
   coupon_status status = begin_campaigns(engine, fault);
   if (status != COUPON_OK) return status;
   for (int attempt = 1;; attempt++) {
-    status = read_once(engine, &reader, fault);
+    status = read_once(engine, &reader, report, fault);
     if ((status != COUPON_E_CORRUPT && status != AGAIN) || attempt == READ_ATTEMPTS) break;
-    cpn_directory_fini(&engine->campaigns);
-    atomic_store_explicit(&engine->tickets, 0, memory_order_relaxed); /* relaxed: nobody else is here yet */
-    status = begin_campaigns(engine, fault);
+    status = cpn_recovery_begin_again(engine, fault);
     if (status != COUPON_OK) return status;
   }
   fill_report(engine, &reader, report);
@@ -286,7 +297,8 @@ coupon_status cpn_recovery_read(coupon_engine *engine, const char *path, struct 
                          "owners of the directory come and go faster than it can be read; ask again");
   if (status != COUPON_OK) return status;
   engine->log.life = reader.life;
-  atomic_init(&engine->log.segments, reader.last_number - reader.first_number + 1);
+  memcpy(engine->log.identity, reader.manifest.identity, sizeof engine->log.identity); /* for tickets files */
+  atomic_init(&engine->log.segments, reader.last_number - reader.manifest.first_segment + 1);
   /* No record will ever pass through; the buffer only says where the log ends. */
   struct cpn_sink nowhere = {.context = NULL, .commit = NULL};
   bool enough = cpn_buffer_init(&engine->buffer, 4096, reader.lsn, &engine->clock) &&

@@ -82,12 +82,15 @@ coupon_status cpn_wait_eventfd(coupon_engine *engine, int *fd) {
 /* --- stepping ------------------------------------------------------------------------------------ */
 
 void cpn_wait_fail(coupon_engine *engine, const struct cpn_fault *fault) {
-  if ((atomic_load_explicit(engine->gate, memory_order_seq_cst) & CPN_GATE_FAILED) != 0) return;
+  /* relaxed: whoever comes second has nothing to say. */
+  if (atomic_exchange_explicit(&engine->failing, 1, memory_order_relaxed) != 0) return;
   engine->failure = *fault;
   /* seq_cst, which includes release: the failure before the bit. */
   atomic_fetch_or_explicit(engine->gate, CPN_GATE_FAILED, memory_order_seq_cst);
   cpn_engine_log(engine, COUPON_LOG_ERROR, "the engine stops: %s", fault->message);
   cpn_event_tell(&engine->room);
+  cpn_event_tell(&engine->checkpoints.ask);
+  cpn_event_tell(&engine->checkpoints.done);
   cpn_wait_tell(engine);
   call_durable(engine, fault->status);
 }
@@ -127,6 +130,7 @@ static int step(coupon_engine *engine) {
     (void)cpn_fault_from_io(&fault, done, name, "cannot write or sync the log");
     cpn_wait_fail(engine, &fault);
   } else if (done > 0) {
+    cpn_checkpoint_note(engine);
     tell_batch(engine);
     call_durable(engine, COUPON_OK);
   }

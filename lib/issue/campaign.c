@@ -27,7 +27,11 @@ struct cpn_campaign *cpn_campaign_create(struct cpn_memory *memory, const struct
   prepare = cpn_min_u64(prepare, spec->stock);
   cpn_stock_init(&campaign->stock, spec->stock, spec->opens_at_ns != 0 ? CPN_STOCK_SCHEDULED : CPN_STOCK_OPEN);
   cpn_claim_set_init(&campaign->claims, memory, spec->stock, prepare);
+  atomic_init(&campaign->place, CPN_CAMPAIGN_LIVE);
+  atomic_init(&campaign->opened_lsn, 0);
+  atomic_init(&campaign->closed_lsn, 0);
   atomic_init(&campaign->wanted, 0);
+  atomic_init(&campaign->wanted_place, CPN_CAMPAIGN_LIVE);
   if (cpn_tickets_init(&campaign->tickets, memory, spec->stock, cpn_campaign_user_words(spec), spec->user_limit == 0) &&
       make_ready(campaign, memory, prepare))
     return campaign;
@@ -39,6 +43,12 @@ void cpn_campaign_destroy(struct cpn_memory *memory, struct cpn_campaign *campai
   cpn_claim_set_fini(&campaign->claims, memory);
   cpn_tickets_fini(&campaign->tickets, memory);
   cpn_memory_free(memory, campaign, size_bytes(&campaign->spec));
+}
+
+void cpn_campaign_release(struct cpn_memory *memory, struct cpn_campaign *campaign) {
+  cpn_claim_set_fini(&campaign->claims, memory);
+  cpn_claim_set_init(&campaign->claims, memory, campaign->spec.stock, 0);
+  cpn_tickets_empty(&campaign->tickets, memory);
 }
 
 bool cpn_campaign_spec_equal(const struct cpn_campaign_spec *a, const struct cpn_campaign_spec *b) {

@@ -21,16 +21,39 @@ struct cpn_campaign_spec {
   const char *name;
 };
 
+/* Where a campaign's tickets are. */
+enum cpn_campaign_place {
+  CPN_CAMPAIGN_LIVE = 0,     /* in memory */
+  CPN_CAMPAIGN_RELEASED = 1, /* in a file of their own; claims and tickets are not to be touched */
+  CPN_CAMPAIGN_DROPPED = 2   /* nowhere any more */
+};
+
+/* What checkpoints keep of it beside the rest. Whoever makes them writes it, or opens the directory. */
+struct cpn_campaign_kept {
+  uint64_t tickets;    /* of a released campaign: all it has */
+  uint64_t file_check; /* of its tickets file; 0: there is none */
+  uint64_t since;      /* the first checkpoint that said what `place` says */
+  uint32_t next;       /* the place that the checkpoint now being made gives it */
+};
+
 struct cpn_campaign {
   struct cpn_campaign_spec spec; /* its name points behind this struct */
   uint32_t index;                /* 0, 1, 2 … in order of creation */
+  /* enum cpn_campaign_place: written by whoever makes checkpoints, read by every request, inside a read-side critical section;
+   * what it says holds until that ends. On a line that requests need anyway. */
+  _Atomic uint32_t place;
   struct cpn_claim_set claims;
   struct cpn_stock stock; /* a line of its own: each take writes it */
   struct cpn_tickets tickets;
   uint64_t created_lsn; /* set before the campaign can be found */
+  /* LSNs of the records that opened and closed it, or 0. Written by whoever steps, when the record takes effect; read by
+   * whoever makes checkpoints. */
+  _Atomic uint64_t opened_lsn, closed_lsn;
+  struct cpn_campaign_kept kept;
 
   /* For whoever gets memory ready ahead (engine/keeper.c). `wanted`: it is on the list of those that ask for it. */
   _Atomic uint32_t wanted;
+  _Atomic uint32_t wanted_place; /* enum cpn_campaign_place: what callers have asked for; the next checkpoint looks */
   struct cpn_campaign *next_wanted;
   uint64_t touched;   /* users' memory is touched up to this number; the keeper */
   uint64_t looked_at; /* tickets issued when the keeper last came by */
@@ -41,6 +64,15 @@ struct cpn_campaign {
 CPN_MUST_CHECK struct cpn_campaign *cpn_campaign_create(struct cpn_memory *memory, const struct cpn_campaign_spec *spec,
                                                         uint32_t index, uint64_t prepare);
 void cpn_campaign_destroy(struct cpn_memory *memory, struct cpn_campaign *campaign);
+
+/* relaxed: the critical section orders it; see `place`. */
+static inline bool cpn_campaign_is_live(const struct cpn_campaign *campaign) {
+  return CPN_LIKELY(atomic_load_explicit(&campaign->place, memory_order_relaxed) == CPN_CAMPAIGN_LIVE);
+}
+
+/* Gives the memory of claims and tickets back; what is left has none of either. After a grace period in which nobody could
+ * begin to look at them. */
+void cpn_campaign_release(struct cpn_memory *memory, struct cpn_campaign *campaign);
 
 static inline uint32_t cpn_campaign_user_words(const struct cpn_campaign_spec *spec) {
   return spec->user_kind == COUPON_USER_UUID ? 2 : 1;

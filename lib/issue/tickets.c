@@ -60,6 +60,18 @@ void cpn_tickets_fini(struct cpn_tickets *tickets, struct cpn_memory *memory) {
   cpn_memory_free(memory, tickets->counts, sizeof *tickets->counts);
 }
 
+void cpn_tickets_empty(struct cpn_tickets *tickets, struct cpn_memory *memory) {
+  cpn_tickets_fini(tickets, memory);
+  /* relaxed, all three: nobody else looks at them any more. */
+  atomic_store_explicit(&tickets->numbered, 0, memory_order_relaxed);
+  atomic_store_explicit(&tickets->room, 0, memory_order_relaxed);
+  atomic_store_explicit(&tickets->bytes, 0, memory_order_relaxed);
+  tickets->packed = 0;
+  tickets->counts = NULL;
+  cpn_chunks_init(&tickets->users, tickets->user_words * 8, FIRST_USERS_BITS, tickets->stock);
+  cpn_chunks_init(&tickets->pages, sizeof(struct cpn_ticket_page), FIRST_PAGES_BITS, pages_of(tickets->stock));
+}
+
 /* --- room ---------------------------------------------------------------------------------------- */
 
 /* The index behind the last element there is room for; 0: no memory. Counts a chunk that is new. */

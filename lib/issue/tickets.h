@@ -52,6 +52,9 @@ struct cpn_tickets {
 CPN_MUST_CHECK bool cpn_tickets_init(struct cpn_tickets *tickets, struct cpn_memory *memory, uint64_t stock,
                                      uint32_t user_words, bool counts);
 void cpn_tickets_fini(struct cpn_tickets *tickets, struct cpn_memory *memory);
+/* The same, but what is left is as after cpn_tickets_init() without counts; what is constant is not written, so that it can be
+ * read meanwhile. */
+void cpn_tickets_empty(struct cpn_tickets *tickets, struct cpn_memory *memory);
 
 /* Wide rows of full pages that are no page's any more. One thread's, the keeper's. */
 #define CPN_ROW_POOL_SIZE 1024u

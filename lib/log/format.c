@@ -6,6 +6,8 @@
 #include "base/bytes.h"
 #include "base/checksum.h"
 #include "coupon/coupon.h"
+#include "log/checkpoint_format.h"
+#include "log/format_block.h"
 
 /* The offsets of docs/FORMAT.md. Every structure ends with its checksum. */
 enum {
@@ -13,11 +15,14 @@ enum {
   BLOCK_VERSION = 8,
   BLOCK_BLOCK_SIZE = 12,
   BLOCK_IDENTITY = 16,
+  BLOCK_NUMBER = 32, /* in those that have one */
   BLOCK_CHECKSUM = 504,
 
   MANIFEST_CREATED = 32,
   MANIFEST_FIRST_SEGMENT = 40,
-  MANIFEST_END = 48,
+  MANIFEST_NEWEST = 48,
+  MANIFEST_OLDER = 56,
+  MANIFEST_END = 64,
 
   OWNER_LIFE = 8,
   OWNER_DURABLE = 16,
@@ -44,6 +49,7 @@ enum {
   FRAME_CHECKSUM = 56
 };
 
+_Static_assert((int)BLOCK_NUMBER == (int)SEGMENT_NUMBER, "one place for the number");
 _Static_assert(BLOCK_CHECKSUM + 8 == CPN_BLOCK_SIZE, "the checksum ends the block");
 _Static_assert(BLOCK_IDENTITY + CPN_IDENTITY_SIZE == MANIFEST_CREATED, "the identity ends where the rest begins");
 _Static_assert(FRAME_CHECKSUM + 8 == CPN_FRAME_HEADER_SIZE, "the checksum ends the frame header");
@@ -56,7 +62,7 @@ static const unsigned char owner_magic[8] = {'C', 'P', 'N', 'O', 'W', 'N', 'E', 
 static const unsigned char segment_magic[8] = {'C', 'P', 'N', 'S', 'E', 'G', 'M', 'T'};
 static const unsigned char frame_magic[4] = {'C', 'P', 'N', 'F'};
 
-static bool all_zero(const unsigned char *bytes, size_t size) {
+bool cpn_all_zero(const unsigned char *bytes, size_t size) {
   for (size_t i = 0; i < size; i++) {
     if (bytes[i] != 0) return false;
   }
@@ -65,7 +71,7 @@ static bool all_zero(const unsigned char *bytes, size_t size) {
 
 /* --- blocks -------------------------------------------------------------------------------------- */
 
-static void block_begin(unsigned char *block, const unsigned char magic[8], const unsigned char *identity) {
+void cpn_block_begin(unsigned char *block, const unsigned char magic[8], const unsigned char *identity) {
   memset(block, 0, CPN_BLOCK_SIZE);
   memcpy(block + BLOCK_MAGIC, magic, 8);
   cpn_put_u32(block + BLOCK_VERSION, CPN_FORMAT_VERSION);
@@ -73,33 +79,47 @@ static void block_begin(unsigned char *block, const unsigned char magic[8], cons
   memcpy(block + BLOCK_IDENTITY, identity, CPN_IDENTITY_SIZE);
 }
 
-static void block_end(unsigned char *block) {
-  cpn_put_u64(block + BLOCK_CHECKSUM, cpn_checksum(block, BLOCK_CHECKSUM));
-}
+void cpn_block_end(unsigned char *block) { cpn_put_u64(block + BLOCK_CHECKSUM, cpn_checksum(block, BLOCK_CHECKSUM)); }
 
-/* `end`: from where on this version has zeros. */
-static enum cpn_decoded block_check(const unsigned char *block, const unsigned char magic[8], size_t end) {
+enum cpn_decoded cpn_block_check(const unsigned char *block, const unsigned char magic[8], size_t end) {
   if (memcmp(block + BLOCK_MAGIC, magic, 8) != 0) return CPN_DECODED_NOT;
   if (cpn_get_u64(block + BLOCK_CHECKSUM) != cpn_checksum(block, BLOCK_CHECKSUM)) return CPN_DECODED_NOT;
   if (cpn_get_u32(block + BLOCK_VERSION) != CPN_FORMAT_VERSION) return CPN_DECODED_NEWER;
   if (cpn_get_u32(block + BLOCK_BLOCK_SIZE) != CPN_BLOCK_SIZE) return CPN_DECODED_NEWER;
-  return all_zero(block + end, BLOCK_CHECKSUM - end) ? CPN_DECODED_OK : CPN_DECODED_NEWER;
+  return cpn_all_zero(block + end, BLOCK_CHECKSUM - end) ? CPN_DECODED_OK : CPN_DECODED_NEWER;
 }
 
+enum cpn_decoded cpn_block_check_of(const unsigned char *block, const unsigned char magic[8], size_t end,
+                                    const unsigned char *identity, uint64_t number) {
+  enum cpn_decoded decoded = cpn_block_check(block, magic, end);
+  if (decoded == CPN_DECODED_NOT) return decoded;
+  if (memcmp(block + BLOCK_IDENTITY, identity, CPN_IDENTITY_SIZE) != 0) return CPN_DECODED_NOT;
+  return cpn_get_u64(block + BLOCK_NUMBER) == number ? decoded : CPN_DECODED_NOT;
+}
+
+uint64_t cpn_block_checksum(const unsigned char block[CPN_BLOCK_SIZE]) { return cpn_get_u64(block + BLOCK_CHECKSUM); }
+
 void cpn_manifest_encode(const struct cpn_manifest *manifest, unsigned char block[CPN_BLOCK_SIZE]) {
-  block_begin(block, manifest_magic, manifest->identity);
+  cpn_block_begin(block, manifest_magic, manifest->identity);
   cpn_put_u64(block + MANIFEST_CREATED, manifest->created_ns);
   cpn_put_u64(block + MANIFEST_FIRST_SEGMENT, manifest->first_segment);
-  block_end(block);
+  cpn_put_u64(block + MANIFEST_NEWEST, manifest->newest_checkpoint);
+  cpn_put_u64(block + MANIFEST_OLDER, manifest->older_checkpoint);
+  cpn_block_end(block);
 }
 
 enum cpn_decoded cpn_manifest_decode(struct cpn_manifest *manifest, const unsigned char block[CPN_BLOCK_SIZE]) {
-  enum cpn_decoded decoded = block_check(block, manifest_magic, MANIFEST_END);
+  enum cpn_decoded decoded = cpn_block_check(block, manifest_magic, MANIFEST_END);
   if (decoded != CPN_DECODED_OK) return decoded;
   memcpy(manifest->identity, block + BLOCK_IDENTITY, CPN_IDENTITY_SIZE);
   manifest->created_ns = cpn_get_u64(block + MANIFEST_CREATED);
   manifest->first_segment = cpn_get_u64(block + MANIFEST_FIRST_SEGMENT);
-  return manifest->first_segment == 1 ? CPN_DECODED_OK : CPN_DECODED_NEWER;
+  manifest->newest_checkpoint = cpn_get_u64(block + MANIFEST_NEWEST);
+  manifest->older_checkpoint = cpn_get_u64(block + MANIFEST_OLDER);
+  /* Segments go only when two checkpoints make up for them. */
+  bool possible = manifest->first_segment != 0 && (manifest->first_segment == 1 || manifest->older_checkpoint != 0) &&
+                  (manifest->older_checkpoint == 0 || manifest->older_checkpoint < manifest->newest_checkpoint);
+  return possible ? CPN_DECODED_OK : CPN_DECODED_DAMAGED;
 }
 
 void cpn_owner_encode(const struct cpn_owner *owner, const unsigned char *identity,
@@ -125,21 +145,18 @@ enum cpn_decoded cpn_owner_decode(struct cpn_owner *owner, const unsigned char *
 
 void cpn_segment_header_encode(const struct cpn_segment_header *header, const unsigned char *identity,
                                unsigned char block[CPN_BLOCK_SIZE]) {
-  block_begin(block, segment_magic, identity);
+  cpn_block_begin(block, segment_magic, identity);
   cpn_put_u64(block + SEGMENT_NUMBER, header->number);
   cpn_put_u64(block + SEGMENT_FIRST_LSN, header->first_lsn);
   cpn_put_u64(block + SEGMENT_LIFE, header->life);
   cpn_put_u64(block + SEGMENT_SIZE, header->segment_size);
   cpn_put_u64(block + SEGMENT_TIME, header->time_ns);
-  block_end(block);
+  cpn_block_end(block);
 }
 
 enum cpn_decoded cpn_segment_header_decode(struct cpn_segment_header *header, const unsigned char *identity,
                                            uint64_t number, const unsigned char block[CPN_BLOCK_SIZE]) {
-  enum cpn_decoded decoded = block_check(block, segment_magic, SEGMENT_END);
-  if (decoded == CPN_DECODED_NOT) return decoded;
-  if (memcmp(block + BLOCK_IDENTITY, identity, CPN_IDENTITY_SIZE) != 0) return CPN_DECODED_NOT;
-  if (cpn_get_u64(block + SEGMENT_NUMBER) != number) return CPN_DECODED_NOT;
+  enum cpn_decoded decoded = cpn_block_check_of(block, segment_magic, SEGMENT_END, identity, number);
   if (decoded != CPN_DECODED_OK) return decoded;
   header->number = number;
   header->first_lsn = cpn_get_u64(block + SEGMENT_FIRST_LSN);
@@ -223,7 +240,7 @@ bool cpn_frame_body_valid(const struct cpn_frame *frame, const unsigned char *by
 bool cpn_frame_is_known(const struct cpn_frame *frame, const unsigned char *bytes) {
   uint64_t end = CPN_FRAME_HEADER_SIZE + frame->payload_bytes;
   return frame->version == CPN_FORMAT_VERSION && frame->encoding == CPN_ENCODING_PLAIN &&
-         all_zero(bytes + end, (size_t)(cpn_frame_size(frame->payload_bytes) - end));
+         cpn_all_zero(bytes + end, (size_t)(cpn_frame_size(frame->payload_bytes) - end));
 }
 
 bool cpn_frame_begins_life(const struct cpn_frame *frame, const unsigned char *bytes) {
@@ -294,7 +311,7 @@ static enum cpn_decoded decode_campaign(struct cpn_record *record, const unsigne
   if (record->name_length > COUPON_NAME_MAX || words != cpn_campaign_words(record->name_length))
     return CPN_DECODED_DAMAGED;
   size_t padding = (size_t)words * 8 - 64 - record->name_length;
-  if (!all_zero(bytes + 64 + record->name_length, padding)) return CPN_DECODED_NEWER;
+  if (!cpn_all_zero(bytes + 64 + record->name_length, padding)) return CPN_DECODED_NEWER;
   bool possible = record->stock <= COUPON_STOCK_MAX &&
                   (record->closes_at_ns == 0 || record->closes_at_ns > record->opens_at_ns) &&
                   memchr(record->name, 0, record->name_length) == NULL;
@@ -310,7 +327,7 @@ static bool campaign_is_possible(const struct cpn_record *record) {
 static enum cpn_decoded decode_by_type(struct cpn_record *record, const unsigned char *bytes, uint32_t words) {
   switch (record->type) {
     case CPN_RECORD_VOID:
-      return all_zero(bytes + 8, (size_t)words * 8 - 8) ? CPN_DECODED_OK : CPN_DECODED_NEWER;
+      return cpn_all_zero(bytes + 8, (size_t)words * 8 - 8) ? CPN_DECODED_OK : CPN_DECODED_NEWER;
     case CPN_RECORD_LIFE:
       if (words != CPN_WORDS_LIFE) return CPN_DECODED_DAMAGED;
       record->life = cpn_get_u64(bytes + 8);

@@ -33,7 +33,8 @@ enum cpn_decoded {
 struct cpn_manifest {
   unsigned char identity[CPN_IDENTITY_SIZE];
   uint64_t created_ns;
-  uint64_t first_segment;
+  uint64_t first_segment;                       /* the first that still has to exist */
+  uint64_t newest_checkpoint, older_checkpoint; /* numbers, or 0 */
 };
 
 void cpn_manifest_encode(const struct cpn_manifest *manifest, unsigned char block[CPN_BLOCK_SIZE]);

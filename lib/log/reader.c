@@ -307,8 +307,9 @@ static coupon_status take_frame(struct cpn_reader *reader, const struct segment 
 
 /* All frames of one segment that follow the reader's position. */
 static coupon_status read_frames(struct cpn_reader *reader, struct segment *segment, struct cpn_fault *fault) {
-  reader->offset = CPN_BLOCK_SIZE;
-  reader->proof_offset = 0;
+  const bool in_middle = segment->number == reader->start.segment; /* what lies before is proved */
+  reader->offset = in_middle ? reader->start.offset : CPN_BLOCK_SIZE;
+  reader->proof_offset = in_middle ? reader->start.offset : 0;
   reader->proof_lsn = cpn_max_u64(reader->proof_lsn, segment->header.first_lsn);
   for (;;) {
     struct cpn_frame frame;
@@ -355,21 +356,26 @@ static coupon_status wrong_beginning(const struct cpn_reader *reader, const stru
   return damaged(fault, segment, 0, "the segment does not continue the one before; restore the directory from a copy");
 }
 
+/* Whether the segment begins where the log has got to; the one in which reading starts, before that. */
+static bool continues(const struct cpn_reader *reader, const struct segment *segment) {
+  if (segment->number != reader->start.segment) return segment->header.first_lsn == reader->lsn;
+  return segment->header.first_lsn < reader->lsn && reader->start.offset <= segment->size;
+}
+
 static coupon_status read_segments(struct cpn_reader *reader, unsigned char *window, struct cpn_fault *fault) {
   struct segment before = {.file = -1}, segment = {.file = -1};
   coupon_status status = COUPON_OK;
   uint64_t done = 0;
   for (uint64_t number = reader->first_number; status == COUPON_OK && number <= reader->last_number; number++) {
     status = segment_open(&segment, reader, number, window, fault);
-    if (status == COUPON_OK && segment.header.first_lsn != reader->lsn)
-      status = wrong_beginning(reader, &before, &segment, fault);
+    if (status == COUPON_OK && !continues(reader, &segment)) status = wrong_beginning(reader, &before, &segment, fault);
     if (status == COUPON_OK) status = read_frames(reader, &segment, fault);
     if (status == COUPON_OK && reader->limit_lsn == UINT64_MAX) status = search_tail(reader, &segment, fault);
     reader->file_size = segment.size;
     segment_close(&segment);
     before = segment;
     /* Segments are of one size, unless an option was changed: the total is an estimate until the end. */
-    done += segment.size;
+    done += segment.size - (number == reader->start.segment ? cpn_min_u64(reader->start.offset, segment.size) : 0);
     /* Segments beyond the limit have come since the limit was read. */
     bool enough = reader->lsn >= reader->limit_lsn;
     uint64_t left = enough ? 0 : reader->last_number - number;
@@ -470,12 +476,23 @@ static bool read_with_scout(struct cpn_reader *reader, coupon_status *status, st
   return started;
 }
 
+uint64_t cpn_reader_last_segment(const struct cpn_io *io, int directory) {
+  struct numbers numbers = {0};
+  return io->list(io->context, directory, collect_number, &numbers) < 0 ? 0 : numbers.last;
+}
+
 coupon_status cpn_reader_run(struct cpn_reader *reader, struct cpn_fault *fault) {
   struct numbers numbers = {0};
   int error = reader->io->list(reader->io->context, reader->directory, collect_number, &numbers);
   if (error < 0) return cpn_fault_from_io(fault, error, "", "cannot list the directory");
   /* A gap shows when its segment is opened. */
   reader->first_number = reader->manifest.first_segment;
+  if (reader->start.segment != 0) {
+    reader->first_number = reader->start.segment;
+    reader->lsn = reader->start.lsn;
+    reader->life = reader->start.life;
+    reader->proof_lsn = cpn_max_u64(reader->proof_lsn, reader->start.lsn);
+  }
   reader->last_number = cpn_max_u64(numbers.last, reader->first_number);
   memset(fault, 0, sizeof *fault);
   coupon_status status;

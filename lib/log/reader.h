@@ -36,9 +36,13 @@ struct cpn_reader {
   void (*progress)(void *context, uint64_t done, uint64_t total); /* bytes of segment files; may be NULL */
   void *context;
   const struct cpn_env *env; /* NULL: without a second thread, which reads ahead */
+  /* Where to begin, what lies before being known: behind a checkpoint. All zeros: at the beginning of the log. */
+  struct cpn_reader_start {
+    uint64_t segment, offset, lsn, life;
+  } start;
 
-  /* Set by reading. */
-  uint64_t first_number, last_number; /* segments */
+  /* Set by reading; proof_lsn may be more than 0 before. */
+  uint64_t first_number, last_number; /* segments that are read */
   uint64_t lsn;                       /* stop: end of the last valid frame */
   uint64_t life;
   bool ended;         /* its last record is END */
@@ -58,7 +62,10 @@ struct cpn_reader {
 CPN_MUST_CHECK coupon_status cpn_reader_manifest(const struct cpn_io *io, int directory, struct cpn_manifest *manifest,
                                                  struct cpn_fault *fault);
 
-/* Reads everything. COUPON_OK, or the fault. */
+/* The number of the last segment there is, for an estimate of what there is to read; 0: cannot tell. */
+uint64_t cpn_reader_last_segment(const struct cpn_io *io, int directory);
+
+/* Reads everything from the start on. COUPON_OK, or the fault. */
 CPN_MUST_CHECK coupon_status cpn_reader_run(struct cpn_reader *reader, struct cpn_fault *fault);
 
 #endif

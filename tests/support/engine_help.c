@@ -364,6 +364,8 @@ static coupon_status call_stats(coupon_engine *engine) {
 /* The campaign of the calls for users of 16 bytes. */
 #define UUID_CAMPAIGN UINT64_C(0x75756964)
 
+static coupon_status call_checkpoint(coupon_engine *engine) { return coupon_checkpoint(engine, COUPON_FOREVER); }
+
 static coupon_status call_create(coupon_engine *engine) {
   struct coupon_campaign_spec spec = help_spec(1, 1000000), second = help_spec_uuid(UUID_CAMPAIGN, 1000000);
   coupon_status status = coupon_create(engine, &spec, COUPON_FOREVER);
@@ -441,8 +443,25 @@ static coupon_status call_tickets(coupon_engine *engine) {
   return coupon_tickets(engine, 1, 1, tickets, sizeof tickets[0], 2, &count);
 }
 
+static coupon_status call_read_tickets(coupon_engine *engine) {
+  struct coupon_ticket tickets[2];
+  size_t count;
+  return coupon_read_tickets(engine, 1, 1, tickets, sizeof tickets[0], 2, &count);
+}
+
+static coupon_status call_read_lookup(coupon_engine *engine) {
+  struct coupon_ticket ticket = COUPON_TICKET_INIT;
+  return coupon_read_lookup(engine, 1, 1, &ticket, NULL);
+}
+
+static coupon_status call_read_lookup_uuid(coupon_engine *engine) {
+  struct coupon_ticket ticket = COUPON_TICKET_INIT;
+  return coupon_read_lookup_uuid(engine, UUID_CAMPAIGN, help_uuid(1).bytes, &ticket, NULL);
+}
+
 const struct help_call help_calls[] = {
     {"coupon_read_stats", call_stats},
+    {"coupon_checkpoint", call_checkpoint},
     {"coupon_create", call_create},
     {"coupon_info", call_info},
     {"coupon_list", call_list},
@@ -458,14 +477,18 @@ const struct help_call help_calls[] = {
     {"coupon_lookup", call_lookup},
     {"coupon_lookup_uuid", call_lookup_uuid},
     {"coupon_tickets", call_tickets},
+    {"coupon_read_tickets", call_read_tickets},
+    {"coupon_read_lookup", call_read_lookup},
+    {"coupon_read_lookup_uuid", call_read_lookup_uuid},
     {"coupon_close", coupon_close},
     {"coupon_destroy", coupon_destroy},
 };
 _Static_assert(sizeof help_calls / sizeof help_calls[0] == HELP_CALLS, "as the header says");
 
 const struct help_call help_waiting_calls[] = {
-    {"coupon_create", call_create}, {"coupon_issue", call_issue},   {"coupon_issue_uuid", call_issue_uuid},
-    {"coupon_wait", call_wait},     {"coupon_close", coupon_close}, {"coupon_destroy", coupon_destroy},
+    {"coupon_checkpoint", call_checkpoint}, {"coupon_create", call_create}, {"coupon_issue", call_issue},
+    {"coupon_issue_uuid", call_issue_uuid}, {"coupon_wait", call_wait},     {"coupon_close", coupon_close},
+    {"coupon_destroy", coupon_destroy},
 };
 _Static_assert(sizeof help_waiting_calls / sizeof help_waiting_calls[0] == HELP_WAITING_CALLS, "as the header says");
 
@@ -505,6 +528,12 @@ static const char *find_lenient_null(coupon_engine *engine) {
   BAD(coupon_lookup_uuid(engine, 1, uuid.bytes, NULL, NULL));
   BAD(coupon_lookup_uuid(engine, 1, NULL, &ticket, NULL));
   BAD(coupon_tickets(engine, 1, 1, NULL, sizeof ticket, 1, &count));
+  BAD(coupon_read_tickets(engine, 1, 1, NULL, sizeof ticket, 1, &count));
+  BAD(coupon_read_lookup(engine, 1, 1, NULL, NULL));
+  BAD(coupon_read_lookup_uuid(engine, 1, uuid.bytes, NULL, NULL));
+  BAD(coupon_read_lookup_uuid(engine, 1, NULL, &ticket, NULL));
+  BAD(coupon_release(NULL, 1, COUPON_FOREVER));
+  BAD(coupon_drop(NULL, 1, COUPON_FOREVER));
   BAD(coupon_tickets(engine, 1, 1, &ticket, sizeof ticket, 1, NULL));
   return lenient;
 }
@@ -629,6 +658,11 @@ static int disk_rename(void *context, int directory, const char *from, const cha
   return error < 0 ? error : cpn_io_posix.rename(NULL, directory, from, to);
 }
 
+static int disk_link(void *context, int directory, const char *from, int to_directory, const char *to) {
+  int error = arrive(context, HELP_OTHER);
+  return error < 0 ? error : cpn_io_posix.link(NULL, directory, from, to_directory, to);
+}
+
 static int disk_remove(void *context, int directory, const char *name) {
   int error = arrive(context, HELP_OTHER);
   return error < 0 ? error : cpn_io_posix.remove(NULL, directory, name);
@@ -662,6 +696,7 @@ void help_disk_init(struct help_disk *disk) {
                              .write = disk_write,
                              .sync = disk_sync,
                              .rename = disk_rename,
+                             .link = disk_link,
                              .remove = disk_remove,
                              .sync_directory = disk_sync_directory,
                              .close = disk_close,

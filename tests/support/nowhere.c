@@ -116,6 +116,11 @@ static int nowhere_rename(void *context, int directory, const char *from, const 
   return 0;
 }
 
+static int nowhere_link(void *context, int directory, const char *from, int to_directory, const char *to) {
+  (void)context, (void)directory, (void)from, (void)to_directory, (void)to;
+  return -EXDEV;
+}
+
 static int nowhere_remove(void *context, int directory, const char *name) {
   struct nowhere_file *file = find(context, name);
   (void)directory;
@@ -157,6 +162,7 @@ struct nowhere *nowhere_create(void) {
                                 .write = nowhere_write,
                                 .sync = nowhere_sync,
                                 .rename = nowhere_rename,
+                                .link = nowhere_link,
                                 .remove = nowhere_remove,
                                 .sync_directory = nowhere_sync_directory,
                                 .close = nowhere_close,

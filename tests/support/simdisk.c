@@ -7,6 +7,7 @@
 #include <string.h>
 
 #define DIRECTORY_HANDLE 1000000
+#define ARCHIVE_HANDLE 1000001
 
 /* Counts a call; nonzero: what it answers instead of being done. */
 static int admit(struct simdisk *disk) {
@@ -97,15 +98,54 @@ static void change(struct simdisk *disk, const char *name, int file) {
   struct sim_change *at = &disk->changes[disk->change_count++];
   (void)snprintf(at->name, sizeof at->name, "%s", name);
   at->file = file;
+  at->renamed = false;
   entry_put(disk->now, name, file);
+}
+
+/* Whether anything leads to the file, or may after a power loss. */
+static bool is_named(const struct simdisk *disk, int file) {
+  for (int i = 0; i < SIM_FILES; i++) {
+    if (disk->now[i].name[0] != 0 && disk->now[i].file == file) return true;
+    if (disk->durable[i].name[0] != 0 && disk->durable[i].file == file) return true;
+  }
+  for (int i = 0; i < disk->change_count; i++) {
+    if (disk->changes[i].file == file) return true;
+  }
+  for (int i = 0; i < SIM_HANDLES; i++) {
+    if (disk->handles[i] == file) return true;
+  }
+  return false;
+}
+
+static void free_unnamed(struct simdisk *disk) {
+  for (int i = 0; i < SIM_FILES; i++) {
+    if (disk->files[i].used && !is_named(disk, i)) free_file(&disk->files[i]);
+  }
+}
+
+/* Names of the second directory have this before them. */
+#define ARCHIVE_PREFIX "archive/"
+
+static bool is_archived(const char *name) { return strncmp(name, ARCHIVE_PREFIX, strlen(ARCHIVE_PREFIX)) == 0; }
+
+struct full_name {
+  char text[CPN_IO_NAME_MAX];
+};
+
+static struct full_name name_in(int directory, const char *name) {
+  struct full_name full;
+  must(directory == DIRECTORY_HANDLE || directory == ARCHIVE_HANDLE, "no such directory");
+  (void)snprintf(full.text, sizeof full.text, "%s%s", directory == ARCHIVE_HANDLE ? ARCHIVE_PREFIX : "", name);
+  return full;
 }
 
 /* --- struct cpn_io ---------------------------------------------------------------------------------- */
 
 static int sim_open_directory(void *context, const char *path, bool create) {
-  (void)path, (void)create;
+  (void)create;
   int refused = admit(context);
-  return refused != 0 ? refused : DIRECTORY_HANDLE;
+  if (refused != 0) return refused;
+  return strcmp(path, "archive") == 0 ? ARCHIVE_HANDLE : DIRECTORY_HANDLE;
 }
 
 static int open_handle(struct simdisk *disk, int file) {
@@ -119,14 +159,14 @@ static int open_handle(struct simdisk *disk, int file) {
 
 static int sim_open(void *context, int directory, const char *name, enum cpn_io_mode mode) {
   struct simdisk *disk = context;
-  must(directory == DIRECTORY_HANDLE, "no such directory");
+  struct full_name full = name_in(directory, name);
   int refused = admit(disk);
   if (refused != 0) return refused;
-  struct sim_entry *entry = entry_of(disk->now, name);
+  struct sim_entry *entry = entry_of(disk->now, full.text);
   if (mode == CPN_IO_CREATE) {
     if (entry != NULL) return -EEXIST;
     int file = new_file(disk);
-    change(disk, name, file);
+    change(disk, full.text, file);
     return open_handle(disk, file);
   }
   return entry == NULL ? -ENOENT : open_handle(disk, entry->file);
@@ -150,10 +190,10 @@ static int sim_is_locked(void *context, int directory, const char *name) {
 
 static int sim_list(void *context, int directory, cpn_io_list_fn *each, void *each_context) {
   struct simdisk *disk = context;
-  (void)directory;
+  must(directory == DIRECTORY_HANDLE, "only the directory is listed");
   int refused = admit(disk);
   for (int i = 0; refused == 0 && i < SIM_FILES; i++) {
-    if (disk->now[i].name[0] != 0) each(each_context, disk->now[i].name);
+    if (disk->now[i].name[0] != 0 && !is_archived(disk->now[i].name)) each(each_context, disk->now[i].name);
   }
   return refused;
 }
@@ -214,43 +254,73 @@ static int sim_sync(void *context, int handle) {
 
 static int sim_rename(void *context, int directory, const char *from, const char *to) {
   struct simdisk *disk = context;
-  (void)directory;
+  struct full_name full_from = name_in(directory, from), full_to = name_in(directory, to);
   int refused = admit(disk);
   if (refused != 0) return refused;
-  struct sim_entry *entry = entry_of(disk->now, from);
+  struct sim_entry *entry = entry_of(disk->now, full_from.text);
   if (entry == NULL) return -ENOENT;
   int file = entry->file;
   /* One step: a power loss never leaves both names, or neither. */
-  change(disk, to, file);
-  entry_put(disk->now, from, -1);
+  change(disk, full_to.text, file);
+  disk->changes[disk->change_count - 1].renamed = true;
+  entry_put(disk->now, full_from.text, -1);
+  return 0;
+}
+
+static int sim_link(void *context, int directory, const char *from, int to_directory, const char *to) {
+  struct simdisk *disk = context;
+  struct full_name full_from = name_in(directory, from), full_to = name_in(to_directory, to);
+  int refused = admit(disk);
+  if (refused != 0) return refused;
+  if (disk->no_links) return -EXDEV;
+  struct sim_entry *entry = entry_of(disk->now, full_from.text);
+  if (entry == NULL) return -ENOENT;
+  if (entry_of(disk->now, full_to.text) != NULL) return -EEXIST;
+  change(disk, full_to.text, entry->file);
   return 0;
 }
 
 static int sim_remove(void *context, int directory, const char *name) {
   struct simdisk *disk = context;
-  (void)directory;
+  struct full_name full = name_in(directory, name);
   int refused = admit(disk);
   if (refused != 0) return refused;
-  if (entry_of(disk->now, name) == NULL) return -ENOENT;
-  change(disk, name, -1);
+  if (entry_of(disk->now, full.text) == NULL) return -ENOENT;
+  change(disk, full.text, -1);
   return 0;
 }
 
+/* A change of the entries that a power loss leaves. */
+static void change_kept(struct sim_entry *entries, const struct sim_change *kept) {
+  /* A rename is recorded as its new name; the old one goes with it. */
+  for (int j = 0; kept->renamed && j < SIM_FILES; j++) {
+    if (entries[j].name[0] != 0 && entries[j].file == kept->file) entries[j].name[0] = 0;
+  }
+  entry_put(entries, kept->name, kept->file);
+}
+
+/* Each directory by itself: what is pending in the other one stays so. */
 static int sim_sync_directory(void *context, int directory) {
   struct simdisk *disk = context;
-  (void)directory;
   disk->syncs++;
   int refused = admit(disk);
   if (refused != 0 || (disk->skip_directory_sync && disk->calls >= disk->skip_from)) return refused;
-  memcpy(disk->durable, disk->now, sizeof disk->durable);
-  disk->change_count = 0;
+  int left = 0;
+  for (int i = 0; i < disk->change_count; i++) {
+    if (is_archived(disk->changes[i].name) == (directory == ARCHIVE_HANDLE))
+      change_kept(disk->durable, &disk->changes[i]);
+    else
+      disk->changes[left++] = disk->changes[i];
+  }
+  disk->change_count = left;
+  free_unnamed(disk);
   return 0;
 }
 
 /* Closing is not a call that a crash can tell from its neighbours; it always works, for a dead process too. */
 static int sim_close(void *context, int handle) {
   struct simdisk *disk = context;
-  if (handle != DIRECTORY_HANDLE) {
+  if (handle != DIRECTORY_HANDLE && handle != ARCHIVE_HANDLE) {
     (void)file_of(disk, handle);
     disk->handles[handle] = -1;
   }
@@ -280,6 +350,7 @@ struct simdisk *simdisk_create(void) {
                              .write = sim_write,
                              .sync = sim_sync,
                              .rename = sim_rename,
+                             .link = sim_link,
                              .remove = sim_remove,
                              .sync_directory = sim_sync_directory,
                              .close = sim_close,
@@ -300,6 +371,7 @@ struct simdisk *simdisk_copy(const struct simdisk *disk) {
   memcpy(copy->durable, disk->durable, sizeof copy->durable);
   memcpy(copy->changes, disk->changes, sizeof copy->changes);
   copy->change_count = disk->change_count;
+  copy->no_links = disk->no_links;
   return copy;
 }
 
@@ -330,12 +402,7 @@ struct simdisk *simdisk_power_loss(const struct simdisk *disk, sim_keep_fn *keep
   for (int i = 0; i < SIM_FILES; i++) lose_power(&after->files[i], keep, context, &sector);
   memcpy(after->now, after->durable, sizeof after->now);
   for (int i = 0; i < after->change_count && i < changes_kept; i++) {
-    const struct sim_change *kept = &after->changes[i];
-    /* A rename is recorded as its new name; the old one goes with it. */
-    for (int j = 0; kept->file >= 0 && j < SIM_FILES; j++) {
-      if (after->now[j].name[0] != 0 && after->now[j].file == kept->file) after->now[j].name[0] = 0;
-    }
-    entry_put(after->now, kept->name, kept->file);
+    change_kept(after->now, &after->changes[i]);
   }
   memcpy(after->durable, after->now, sizeof after->durable);
   after->change_count = 0;

@@ -7,6 +7,9 @@
  * until then a power loss keeps the first few changes, in order, as a journalling file system does. A failed sync
  * leaves the sectors looking clean: a later sync does not write them, unless they have been written again.
  *
+ * There is a second directory, "archive", whose names are looked at from outside as "archive/...". Its entries become durable
+ * when it is synced itself.
+ *
  * Every call is counted. At the call number `die_at` the process dies: that call and all later ones do nothing and
  * answer -EIO. At `fail_at` one call fails with `fail_errno` (for good, with `fail_for_good`).
  */
@@ -15,7 +18,7 @@
 
 #include "base/env.h"
 
-#define SIM_FILES 48
+#define SIM_FILES 96
 #define SIM_SECTOR 512
 #define SIM_HANDLES 64
 
@@ -35,6 +38,7 @@ struct sim_entry {
 struct sim_change { /* of the directory, not yet durable */
   char name[CPN_IO_NAME_MAX];
   int file; /* -1: removed */
+  bool renamed;
 };
 
 struct simdisk {
@@ -54,6 +58,7 @@ struct simdisk {
   /* Planted faults of the rig itself: from the call number `skip_from` on, a sync that does nothing and says it did. */
   bool skip_file_sync, skip_directory_sync;
   uint64_t skip_from;
+  bool no_links; /* between directories */
 };
 
 struct simdisk *simdisk_create(void);

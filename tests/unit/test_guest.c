@@ -237,6 +237,7 @@ Test(descriptors, none_to_be_had_is_a_fault_of_its_own_and_leaves_nothing_behind
 #define COMMIT "coupon-commit"
 #define KEEPER "coupon-keeper"
 #define SEGMENTS "coupon-segments"
+#define CHECKPOINT "coupon-checkpt"
 
 static int list_tasks(pid_t tasks[TASKS_MAX]) {
   int count = 0;
@@ -276,7 +277,8 @@ static pid_t find_thread(const char *wanted) {
 
 static bool threads_are_gone(void *context) {
   (void)context;
-  return find_thread(COMMIT) == 0 && find_thread(KEEPER) == 0 && find_thread(SEGMENTS) == 0;
+  return find_thread(COMMIT) == 0 && find_thread(KEEPER) == 0 && find_thread(SEGMENTS) == 0 &&
+         find_thread(CHECKPOINT) == 0;
 }
 
 static void expect_every_signal_blocked(pid_t thread) {
@@ -292,17 +294,19 @@ static void expect_every_signal_blocked(pid_t thread) {
 
 static bool keeper_sleeps(void *context) { return atomic_load(&((coupon_engine *)context)->keeper_sleeps) != 0; }
 
-Test(own_threads, are_three_with_a_log_and_bear_their_names_and_block_every_signal) {
+Test(own_threads, are_four_with_a_log_and_bear_their_names_and_block_every_signal) {
   pid_t before[TASKS_MAX], after[TASKS_MAX];
   int count_before = list_tasks(before);
   coupon_engine *engine = open_sync(data);
-  cr_expect_eq(list_tasks(after), count_before + 3);
+  cr_expect_eq(list_tasks(after), count_before + 4);
   /* All are past their start, in which glibc blocks everything by itself. */
   help_create(engine, 1, 10);
   cr_assert(help_until(keeper_sleeps, engine));
+  cr_assert_eq(coupon_checkpoint(engine, COUPON_FOREVER), COUPON_OK);
   expect_every_signal_blocked(find_thread(COMMIT));
   expect_every_signal_blocked(find_thread(KEEPER));
   expect_every_signal_blocked(find_thread(SEGMENTS));
+  expect_every_signal_blocked(find_thread(CHECKPOINT));
   help_close(engine);
   cr_expect(help_until(threads_are_gone, NULL));
 }
@@ -368,6 +372,10 @@ Test(own_threads, a_keeper_that_the_system_refuses_is_a_fault_and_leaves_nothing
   expect_refusal_to_leave_nothing(KEEPER, COUPON_SYNC);
 }
 
+Test(own_threads, one_for_checkpoints_that_is_refused_is_a_fault_that_leaves_nothing) {
+  expect_refusal_to_leave_nothing(CHECKPOINT, COUPON_SYNC);
+}
+
 Test(own_threads, a_keeper_that_is_refused_in_memory_is_a_fault_too) {
   expect_refusal_to_leave_nothing(KEEPER, COUPON_NONE);
 }
@@ -394,8 +402,8 @@ static void live(void) {
   disk.fail_at = disk.calls[HELP_WRITE] + 1;
   (void)!coupon_issue(engine, 1, 5, COUPON_FOREVER, &ticket);
   (void)coupon_destroy(engine);
-  int file = open(help_join(path, data, "0000000000000001.log"), O_WRONLY | O_CLOEXEC);
-  cr_assert_eq(pwrite(file, "damage", 6, 600), 6);
+  int file = open(help_join(path, data, "manifest"), O_WRONLY | O_CLOEXEC);
+  cr_assert_eq(pwrite(file, "damage", 6, 60), 6);
   (void)close(file);
   cr_assert_eq(coupon_open(data, &options, &other, NULL), COUPON_E_CORRUPT);
   help_close(help_open_in_memory());

@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Campaigns that have closed for good, and whose memory is wanted for others: their tickets go into a file, which stays until
+ * they are dropped. Who asks says what is wanted and waits for a checkpoint, which does it (checkpoint_make.c); here is also how
+ * the file is read.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/checkpoint.h"
+#include "engine/engine.h"
+#include "log/chunk_file.h"
+
+static uint32_t place_of(const struct cpn_campaign *campaign) {
+  /* acquire: what is kept of a released campaign is there. */
+  return atomic_load_explicit(&campaign->place, memory_order_acquire);
+}
+
+/* --- moving -------------------------------------------------------------------------------------- */
+
+/* Closes the campaign, if it is due, as any request would. COUPON_OK: it is closed; COUPON_E_BUSY: there is no room for the
+ * record. */
+static coupon_status close_once(coupon_engine *engine, struct cpn_campaign *campaign) {
+  coupon_status status = cpn_engine_enter(engine, true);
+  if (status != COUPON_OK) return status;
+  while (status == COUPON_OK) {
+    uint64_t word = cpn_stock_read(&campaign->stock);
+    if (cpn_word_state(word) == CPN_STOCK_CLOSED) break;
+    bool due = cpn_window_is_due(campaign, word, cpn_clock_now(&engine->clock));
+    status = due ? cpn_window_change(engine, campaign, word) : COUPON_E_NOT_CLOSED;
+  }
+  cpn_wait_published(engine);
+  return cpn_engine_leave(status);
+}
+
+static coupon_status see_it_closed(coupon_engine *engine, struct cpn_campaign *campaign, int64_t deadline) {
+  coupon_status status;
+  while ((status = close_once(engine, campaign)) == COUPON_E_BUSY) {
+    status = cpn_wait_room(engine, CPN_WORDS_CHANGE, deadline);
+    if (status != COUPON_OK) break;
+  }
+  return status;
+}
+
+/* Says what is wanted; the next checkpoint that can looks. */
+static void want(coupon_engine *engine, struct cpn_campaign *campaign, uint32_t place) {
+  /* One step after the other: it cannot be dropped before it is released. acq_rel, and before the count: the campaign is
+   * looked at only where something is counted. Failure: somebody else has asked. */
+  uint32_t before = place - 1;
+  if (atomic_compare_exchange_strong_explicit(&campaign->wanted_place, &before, place, memory_order_acq_rel,
+                                              memory_order_acquire))
+    atomic_fetch_add_explicit(&engine->checkpoints.moves, 1, memory_order_release);
+}
+
+coupon_status cpn_released_move(coupon_engine *engine, uint64_t campaign_id, uint32_t place, int64_t deadline) {
+  if (engine->options.read_only != 0) return COUPON_E_READ_ONLY;
+  if (!engine->has_log) return COUPON_E_INVAL;
+  cpn_rcu_read_lock();
+  struct cpn_campaign *campaign = cpn_directory_find(&engine->campaigns, campaign_id); /* stays until the end */
+  cpn_rcu_read_unlock();
+  if (campaign == NULL) return COUPON_NO_CAMPAIGN;
+  if (place_of(campaign) >= place) return COUPON_OK;
+  if (place_of(campaign) != place - 1) return COUPON_E_NOT_CLOSED;
+  coupon_status status = see_it_closed(engine, campaign, deadline);
+  if (status != COUPON_OK) return status;
+  want(engine, campaign, place);
+  /* CLOSE has its place before the word says so. */
+  status = cpn_wait_final(engine, cpn_buffer_tail(&engine->buffer), deadline);
+  while (status == COUPON_OK && place_of(campaign) < place) status = cpn_checkpoint_ask(engine, deadline);
+  return status;
+}
+
+/* --- reading ------------------------------------------------------------------------------------- */
+
+static coupon_status open_file(coupon_engine *engine, const unsigned char *identity,
+                               const struct cpn_campaign *campaign, size_t window_size, struct cpn_chunk_reader *reader,
+                               struct cpn_tickets_header *header, unsigned char block[CPN_BLOCK_SIZE],
+                               struct cpn_fault *fault) {
+  coupon_status status = cpn_chunk_reader_open(reader, engine->env.io, engine->directory, identity,
+                                               CPN_CHUNK_OF_TICKETS_FILE, campaign->index, window_size, block, fault);
+  reader->sparse = true;
+  if (status != COUPON_OK) return status;
+  enum cpn_decoded decoded = cpn_tickets_header_decode(header, identity, campaign->index, block);
+  if (decoded == CPN_DECODED_NEWER)
+    return cpn_fault_set(fault, COUPON_E_VERSION, reader->name, 0,
+                         "a tickets file has a newer version; use a newer libcoupon");
+  bool fits = decoded == CPN_DECODED_OK && header->id == campaign->spec.id &&
+              header->tickets == campaign->kept.tickets && header->user_kind == campaign->spec.user_kind;
+  if (!fits) return cpn_chunk_reader_damaged(reader, fault, "the first block is damaged, or the file is another's");
+  return cpn_chunk_reader_begin(reader, header->size, fault);
+}
+
+coupon_status cpn_released_check(coupon_engine *engine, const unsigned char *identity,
+                                 const struct cpn_campaign *campaign, struct cpn_fault *fault) {
+  struct cpn_chunk_reader reader;
+  struct cpn_tickets_header header;
+  unsigned char block[CPN_BLOCK_SIZE];
+  coupon_status status = open_file(engine, identity, campaign, 0, &reader, &header, block, fault);
+  if (status == COUPON_OK && cpn_block_checksum(block) != campaign->kept.file_check)
+    status = cpn_chunk_reader_damaged(&reader, fault, "the tickets file is not the one that the checkpoint means");
+  cpn_chunk_reader_close(&reader);
+  return status;
+}
+
+struct reading {
+  const struct cpn_campaign *campaign;
+  uint64_t from, number; /* the first that is wanted; the last that was passed */
+  cpn_released_fn *each;
+  void *context;
+  bool enough;
+  uint64_t *rows;
+};
+
+static coupon_status read_chunk(struct reading *reading, struct cpn_chunk_reader *reader, struct cpn_fault *fault) {
+  struct cpn_chunk chunk;
+  const unsigned char *payload = NULL;
+  coupon_status status = cpn_chunk_reader_next(reader, &chunk, fault);
+  if (status != COUPON_OK) return status;
+  if (chunk.campaign != reading->campaign->index || chunk.first_number != reading->number + 1)
+    return cpn_chunk_reader_damaged(reader, fault, "tickets' numbers are not in order");
+  reading->number += chunk.count;
+  if (reading->number < reading->from) {
+    cpn_chunk_reader_skip(reader, &chunk);
+    return COUPON_OK;
+  }
+  status = cpn_chunk_reader_read(reader, &chunk, &payload, fault);
+  if (status != COUPON_OK) return status;
+  if (cpn_tickets_decode(reading->rows, chunk.count, cpn_campaign_user_words(&reading->campaign->spec), payload,
+                         chunk.payload_bytes) != CPN_DECODED_OK)
+    return cpn_chunk_reader_damaged(reader, fault, "tickets do not fill their chunk");
+  for (uint32_t i = 0; i < chunk.count && !reading->enough; i++) {
+    if (chunk.first_number + i < reading->from) continue;
+    reading->enough =
+        !reading->each(reading->context, chunk.first_number + i, reading->rows + (size_t)i * CPN_TICKET_WORDS);
+  }
+  return COUPON_OK;
+}
+
+static coupon_status read_file(coupon_engine *engine, struct reading *reading, struct cpn_fault *fault) {
+  struct cpn_chunk_reader reader;
+  struct cpn_tickets_header header;
+  unsigned char block[CPN_BLOCK_SIZE];
+  coupon_status status =
+      open_file(engine, engine->log.identity, reading->campaign, CPN_CHUNK_SIZE_MAX, &reader, &header, block, fault);
+  while (status == COUPON_OK && !reading->enough && !cpn_chunk_reader_at_end(&reader))
+    status = read_chunk(reading, &reader, fault);
+  if (status == COUPON_OK && !reading->enough && reading->number != header.tickets)
+    status = cpn_chunk_reader_damaged(&reader, fault, "tickets are missing");
+  cpn_chunk_reader_close(&reader);
+  return status;
+}
+
+coupon_status cpn_released_read(coupon_engine *engine, const struct cpn_campaign *campaign, uint64_t from,
+                                cpn_released_fn *each, void *context) {
+  if (place_of(campaign) == CPN_CAMPAIGN_DROPPED) return COUPON_E_RELEASED;
+  struct reading reading = {.campaign = campaign, .from = from, .each = each, .context = context};
+  struct cpn_fault fault = {0};
+  reading.rows = malloc((size_t)CPN_CHUNK_TICKETS_MAX * CPN_TICKET_WORDS * sizeof(uint64_t));
+  if (reading.rows == NULL) return COUPON_E_NOMEM;
+  coupon_status status = read_file(engine, &reading, &fault);
+  free(reading.rows);
+  if (status == COUPON_OK) return status;
+  if (place_of(campaign) == CPN_CAMPAIGN_DROPPED) return COUPON_E_RELEASED; /* meanwhile */
+  cpn_engine_log(engine, COUPON_LOG_ERROR, "%s at %llu: %s", fault.file, (unsigned long long)fault.offset,
+                 fault.message);
+  return status;
+}
+
+struct wanted_lsn {
+  uint64_t lsn, number;
+};
+
+static bool has_lsn(void *context, uint64_t number, const uint64_t words[CPN_TICKET_WORDS]) {
+  struct wanted_lsn *wanted = context;
+  if (words[2] == wanted->lsn) wanted->number = number;
+  return words[2] < wanted->lsn;
+}
+
+uint64_t cpn_released_number(coupon_engine *engine, const struct cpn_campaign *campaign, uint64_t lsn) {
+  struct wanted_lsn wanted = {.lsn = lsn};
+  return cpn_released_read(engine, campaign, 1, has_lsn, &wanted) == COUPON_OK ? wanted.number : 0;
+}

@@ -1,0 +1,616 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Shows what checkpoints keep and what goes because of them: round trips of every kind of campaign, damage at every byte,
+ * which segments go when, the archive, when one is made and what the statistics say. How: the real engine, stepped by hand
+ * on a simulated disk. Crashes are test_checkpoint_crash.c's.
+ */
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/checksum.h"
+#include "engine/restore.h"
+#include "log/checkpoint_format.h"
+#include "support/engine_help.h"
+#include "support/world.h"
+
+static struct simdisk *disk;
+static struct world world;
+
+static void begin(void) {
+  disk = simdisk_create();
+  world_init(&world, disk);
+}
+
+static void end(void) {
+  world_close(&world);
+  simdisk_destroy(disk);
+}
+
+TestSuite(checkpoint, .init = begin, .fini = end);
+
+static void checkpoint(void) { cr_assert_eq(coupon_checkpoint(world.engine, COUPON_POLL), COUPON_OK); }
+
+static void sell(uint64_t campaign, uint64_t from, uint64_t count) {
+  for (uint64_t user = from; user < from + count; user++) {
+    cr_assert_eq(world_issue(&world, campaign, user), COUPON_ISSUED);
+    cr_assert(world_settle(&world));
+  }
+}
+
+static bool exists(const char *name) {
+  uint64_t size;
+  return simdisk_bytes(disk, name, &size) != NULL;
+}
+
+static bool segment_exists(uint64_t number) {
+  char name[CPN_SEGMENT_NAME_SIZE];
+  cpn_segment_name(number, name);
+  return exists(name);
+}
+
+static bool checkpoint_exists(uint64_t number) {
+  char name[CPN_CHECKPOINT_NAME_SIZE];
+  cpn_checkpoint_name(number, name);
+  return exists(name);
+}
+
+static struct cpn_manifest manifest(void) {
+  struct cpn_manifest there;
+  uint64_t size;
+  const unsigned char *block = simdisk_bytes(disk, CPN_MANIFEST_NAME, &size);
+  cr_assert_not_null(block);
+  cr_assert_eq(cpn_manifest_decode(&there, block), CPN_DECODED_OK);
+  return there;
+}
+
+/* --- round trips ----------------------------------------------------------------------------------------- */
+
+static void create(uint64_t id, int32_t kind, uint64_t limit, uint64_t opens_in, uint64_t closes_in, const char *name) {
+  struct coupon_campaign_spec spec = COUPON_CAMPAIGN_SPEC_INIT;
+  spec.id = id;
+  spec.stock = 400;
+  spec.user_limit = limit;
+  spec.user_kind = kind;
+  spec.opens_at_ns = opens_in == 0 ? 0 : world.clock_ns + opens_in;
+  spec.closes_at_ns = closes_in == 0 ? 0 : world.clock_ns + closes_in;
+  spec.name = name;
+  cr_assert_geq(coupon_create(world.engine, &spec, COUPON_POLL), 0);
+  cr_assert(world_settle(&world));
+}
+
+static void issue_uuid(uint64_t campaign, uint64_t user) {
+  struct coupon_ticket ticket = COUPON_TICKET_INIT;
+  struct help_uuid uuid = help_uuid(user);
+  world.clock_ns += 10;
+  cr_assert_eq(coupon_try_issue_uuid(world.engine, campaign, uuid.bytes, &ticket), COUPON_ISSUED);
+  cr_assert(world_settle(&world));
+}
+
+static uint64_t mix(uint64_t digest, const void *bytes, size_t size) {
+  uint64_t both[2] = {digest, cpn_checksum(bytes, size)};
+  return cpn_checksum(both, sizeof both);
+}
+
+/* Everything that can be asked of an engine, as one number. */
+static uint64_t digest_of_all(coupon_engine *engine) {
+  uint64_t digest = 0, count;
+  for (uint64_t i = 0;; i++) {
+    struct coupon_campaign_info info = COUPON_CAMPAIGN_INFO_INIT;
+    size_t found;
+    cr_assert_eq(coupon_list(engine, i, &info, sizeof info, 1, &found), COUPON_OK);
+    if (found == 0) return digest;
+    info.claim_bytes = info.ticket_bytes = 0; /* room ahead of the tickets may differ */
+    digest = mix(digest, &info, sizeof info);
+    for (uint64_t number = 1; number <= info.issued; number++) {
+      struct coupon_ticket ticket = COUPON_TICKET_INIT, looked = COUPON_TICKET_INIT;
+      cr_assert_eq(coupon_tickets(engine, info.id, number, &ticket, sizeof ticket, 1, &found), COUPON_OK);
+      cr_assert_eq(found, 1);
+      digest = mix(digest, &ticket, sizeof ticket);
+      coupon_status status = info.user_kind == COUPON_USER_UUID
+                                 ? coupon_lookup_uuid(engine, info.id, ticket.uuid, &looked, &count)
+                                 : coupon_lookup(engine, info.id, ticket.user, &looked, &count);
+      cr_assert_eq(status, COUPON_OK);
+      digest = mix(digest, &count, sizeof count);
+      digest = mix(digest, &looked, sizeof looked);
+    }
+  }
+}
+
+/* Campaigns of every kind, in every state. */
+static void every_kind(void) {
+  create(10, COUPON_USER_U64, 1, 0, 0, "numbers");
+  create(UINT64_MAX, COUPON_USER_UUID, 1, 0, 0, "uuids");
+  create(12, COUPON_USER_U64, 0, 0, 0, "");
+  create(13, COUPON_USER_UUID, 0, 0, 0, "both");
+  create(14, COUPON_USER_U64, 1, 500, 0, "opens");
+  create(15, COUPON_USER_U64, 1, 0, 900, "closes");
+  create(16, COUPON_USER_U64, 1, UINT64_C(1) << 50, 0, "still to come");
+  create(17, COUPON_USER_U64, 1, 0, 0, "nobody came");
+  for (uint64_t i = 0; i < 40; i++) {
+    sell(10, i, 1);
+    issue_uuid(UINT64_MAX, i);
+    (void)world_issue(&world, 12, i % 3);
+    issue_uuid(13, i % 5);
+    (void)world_issue(&world, 14, i);
+    (void)world_issue(&world, 15, i);
+    cr_assert(world_settle(&world));
+  }
+}
+
+Test(checkpoint, brings_back_everything_of_every_kind) {
+  cr_assert_eq(world_open(&world), COUPON_OK);
+  every_kind();
+  checkpoint();
+  uint64_t digest = digest_of_all(world.engine), tickets = world_tickets(&world);
+  world_close(&world);
+  cr_assert_eq(world_open(&world), COUPON_OK);
+  cr_assert_eq(world.report.checkpoint, 1);
+  cr_assert_eq(world.report.checkpoint_tickets, tickets);
+  cr_assert_leq(world.report.records, 4, "the log was read, not the checkpoint");
+  cr_assert_eq(digest_of_all(world.engine), digest);
+  /* And it goes on: who holds a ticket is known, numbers continue. */
+  cr_assert_eq(world_issue(&world, 10, 7), COUPON_ALREADY_ISSUED);
+  cr_assert_eq(world_issue(&world, 15, 1), COUPON_ALREADY_ISSUED);
+  cr_assert_eq(world_issue(&world, 15, 99), COUPON_ENDED);
+  cr_assert_eq(world_issue(&world, 16, 1), COUPON_NOT_OPEN);
+  sell(10, 1000, 1);
+  struct coupon_ticket ticket = COUPON_TICKET_INIT;
+  cr_assert_eq(coupon_lookup(world.engine, 10, 1000, &ticket, NULL), COUPON_OK);
+  cr_assert_eq(ticket.number, 41);
+}
+
+Test(checkpoint, and_the_log_behind_it_are_what_the_whole_log_is) {
+  cr_assert_eq(world_open(&world), COUPON_OK);
+  every_kind();
+  checkpoint();
+  sell(10, 2000, 30);
+  world_close(&world);
+  /* The same directory, told that there are no checkpoints. */
+  struct simdisk *whole = simdisk_copy(disk);
+  struct cpn_manifest without = manifest();
+  cr_assert_eq(without.first_segment, 1);
+  without.newest_checkpoint = 0;
+  uint64_t size;
+  cpn_manifest_encode(&without, simdisk_bytes(whole, CPN_MANIFEST_NAME, &size));
+  struct world other;
+  world_init(&other, whole);
+  other.clock_ns = world.clock_ns;
+  cr_assert_eq(world_open(&other), COUPON_OK);
+  cr_assert_eq(other.report.checkpoint, 0);
+  cr_assert_eq(world_open(&world), COUPON_OK);
+  cr_assert_eq(world.report.checkpoint, 1);
+  cr_assert_eq(digest_of_all(other.engine), digest_of_all(world.engine));
+  world_abandon(&other);
+  simdisk_destroy(whole);
+}
+
+Test(checkpoint, of_nothing_is_one_too) {
+  cr_assert_eq(world_open(&world), COUPON_OK);
+  checkpoint();
+  world_close(&world);
+  cr_assert_eq(world_open(&world), COUPON_OK);
+  cr_assert_eq(world.report.checkpoint, 1);
+}
+
+Test(checkpoint, takes_decision_time_with_it) {
+  cr_assert_eq(world_open(&world), COUPON_OK);
+  (void)world_create(&world, 1, 10, 1);
+  sell(1, 1, 1);
+  struct coupon_stats before = help_stats(world.engine);
+  checkpoint();
+  world_close(&world);
+  world.clock_ns = 5; /* the wall clock has gone back */
+  cr_assert_eq(world_open(&world), COUPON_OK);
+  cr_assert_geq(help_stats(world.engine).time_ns, before.time_ns);
+}
+
+/* --- what goes ------------------------------------------------------------------------------------------- */
+
+/* A hundred single commits are some 14 segments of 4 KiB. */
+static void sell_segments(uint64_t from) { sell(1, from, 100); }
+
+Test(checkpoint, lets_segments_go_only_when_the_older_one_covers_them) {
+  cr_assert_eq(world_open(&world), COUPON_OK);
+  (void)world_create(&world, 1, 10000, 1);
+  sell_segments(0);
+  const uint64_t first = world.engine->log.number;
+  cr_assert_gt(first, 10);
+  checkpoint();
+  cr_assert(segment_exists(1), "one checkpoint lets nothing go");
+  cr_assert_eq(manifest().first_segment, 1);
+  sell_segments(100);
+  const uint64_t second = world.engine->log.number;
+  checkpoint();
+  cr_assert_eq(manifest().first_segment, first);
+  for (uint64_t number = 1; number <= second; number++) cr_assert_eq(segment_exists(number), number >= first);
+  sell_segments(200);
+  checkpoint();
+  cr_assert_eq(manifest().first_segment, second);
+  cr_assert(!checkpoint_exists(1) && checkpoint_exists(2) && checkpoint_exists(3), "the two newest are kept");
+  cr_assert_eq(help_stats(world.engine).segments, world.engine->log.number - second + 1);
+  uint64_t digest = world_digest(&world);
+  world_close(&world);
+  cr_assert_eq(world_open(&world), COUPON_OK);
+  cr_assert_eq(world_digest(&world), digest);
+}
+
+Test(checkpoint, of_many_leaves_a_directory_that_does_not_grow) {
+  cr_assert_eq(world_open(&world), COUPON_OK);
+  (void)world_create(&world, 1, 10000, 1);
+  uint64_t most = 0;
+  for (uint64_t round = 0; round < 20; round++) {
+    sell_segments(round * 100);
+    checkpoint();
+    uint64_t segments = help_stats(world.engine).segments;
+    if (round > 1 && segments > most) most = segments;
+  }
+  cr_assert_lt(most, 40, "%llu segments", (unsigned long long)most);
+}
+
+static void archive_of(bool links) {
+  disk->no_links = !links;
+  world.options.archive_dir = "archive";
+  cr_assert_eq(world_open(&world), COUPON_OK);
+  (void)world_create(&world, 1, 10000, 1);
+  for (uint64_t round = 0; round < 4; round++) {
+    sell(1, round * 40, 40);
+    checkpoint();
+  }
+  uint64_t digest = world_digest(&world);
+  const uint64_t first = manifest().first_segment;
+  cr_assert_gt(first, 10);
+  world_close(&world);
+  /* Brought back, the archived segments and the directory's are the whole log. */
+  struct simdisk *whole = simdisk_copy(disk);
+  for (uint64_t number = 1; number < first; number++) {
+    char name[CPN_SEGMENT_NAME_SIZE], archived[CPN_IO_NAME_MAX];
+    cpn_segment_name(number, name);
+    (void)snprintf(archived, sizeof archived, "archive/%s", name);
+    cr_assert(!segment_exists(number));
+    cr_assert(exists(archived));
+    simdisk_duplicate(whole, archived, name);
+  }
+  cr_assert(!exists("archive/" CPN_ARCHIVE_TEMPORARY_NAME));
+  struct cpn_manifest without = manifest();
+  without.newest_checkpoint = without.older_checkpoint = 0;
+  without.first_segment = 1;
+  uint64_t size;
+  cpn_manifest_encode(&without, simdisk_bytes(whole, CPN_MANIFEST_NAME, &size));
+  struct world other;
+  world_init(&other, whole);
+  other.clock_ns = world.clock_ns;
+  cr_assert_eq(world_open(&other), COUPON_OK, "%s", other.report.message);
+  cr_assert_eq(other.report.checkpoint, 0);
+  cr_assert_eq(world_digest(&other), digest);
+  world_abandon(&other);
+  simdisk_destroy(whole);
+}
+
+Test(checkpoint, with_an_archive_keeps_the_whole_log) { archive_of(true); }
+Test(checkpoint, with_an_archive_on_another_file_system_keeps_the_whole_log) { archive_of(false); }
+
+Test(checkpoint, does_not_overwrite_what_another_directory_has_archived) {
+  world.options.archive_dir = "archive";
+  cr_assert_eq(world_open(&world), COUPON_OK);
+  (void)world_create(&world, 1, 10000, 1);
+  sell_segments(0);
+  simdisk_duplicate(disk, CPN_MANIFEST_NAME, "archive/0000000000000001.log"); /* something else of that name */
+  checkpoint();
+  sell_segments(100);
+  checkpoint();
+  cr_assert(segment_exists(1) && segment_exists(2), "what cannot be archived is kept");
+  simdisk_remove(disk, "archive/0000000000000001.log");
+  sell_segments(200);
+  checkpoint();
+  cr_assert(!segment_exists(1) && exists("archive/0000000000000001.log"));
+}
+
+/* --- damage ---------------------------------------------------------------------------------------------- */
+
+/* Two checkpoints and a log that begins behind its first segment; small. */
+static uint64_t small_directory(void) {
+  cr_assert_eq(world_open(&world), COUPON_OK);
+  (void)world_create(&world, 1, 50, 1);
+  create(2, COUPON_USER_UUID, 0, 20, 500, "a window");
+  sell(1, 0, 9);
+  issue_uuid(2, 1);
+  checkpoint();
+  sell(1, 20, 9);
+  checkpoint();
+  sell(1, 40, 2);
+  cr_assert_gt(manifest().first_segment, 1);
+  uint64_t digest = digest_of_all(world.engine);
+  world_close(&world);
+  return digest;
+}
+
+/* Opens a copy: what it says, and its state if there is one. */
+static coupon_status open_copy(bool read_only, uint64_t *digest, struct coupon_report *report) {
+  static struct world other;
+  struct simdisk *copy = simdisk_copy(disk);
+  world_init(&other, copy);
+  other.clock_ns = world.clock_ns;
+  other.options.read_only = read_only;
+  coupon_status status = world_open(&other);
+  *report = other.report;
+  if (status == COUPON_OK) *digest = digest_of_all(other.engine);
+  world_abandon(&other);
+  simdisk_destroy(copy);
+  return status;
+}
+
+static void flip_all(const char *name, bool another_makes_up) {
+  const uint64_t whole = small_directory();
+  uint64_t size, digest;
+  unsigned char *bytes = simdisk_bytes(disk, name, &size);
+  cr_assert_not_null(bytes);
+  for (uint64_t at = 0; at < size; at++) {
+    bytes[at] ^= (unsigned char)(1 << at % 8);
+    for (int read_only = 0; read_only < 2; read_only++) {
+      struct coupon_report report;
+      coupon_status status = open_copy(read_only, &digest, &report);
+      if (another_makes_up) {
+        cr_assert_eq(status, COUPON_OK, "byte %llu: %s", (unsigned long long)at, report.message);
+        cr_assert_eq(digest, whole);
+        cr_assert_eq(report.checkpoint_status, COUPON_E_CORRUPT);
+        cr_assert_str_eq(report.checkpoint_file, name);
+        cr_assert_eq(report.checkpoint, 1);
+      } else {
+        cr_assert_eq(status, COUPON_E_CORRUPT, "byte %llu", (unsigned long long)at);
+        cr_assert_str_eq(report.file, name);
+      }
+    }
+    bytes[at] ^= (unsigned char)(1 << at % 8);
+  }
+}
+
+Test(checkpoint, with_any_bit_of_the_newest_flipped_is_passed_over, .timeout = 200) {
+  flip_all("0000000000000002.checkpoint", true);
+}
+Test(checkpoint, with_any_bit_of_the_manifest_flipped_is_refused) { flip_all(CPN_MANIFEST_NAME, false); }
+
+Test(checkpoint, with_any_bit_of_the_older_flipped_is_not_asked_for, .timeout = 200) {
+  const uint64_t whole = small_directory();
+  uint64_t size, digest;
+  unsigned char *bytes = simdisk_bytes(disk, "0000000000000001.checkpoint", &size);
+  memset(bytes, 0, size);
+  struct coupon_report report;
+  cr_assert_eq(open_copy(false, &digest, &report), COUPON_OK);
+  cr_assert_eq(digest, whole);
+  cr_assert_eq(report.checkpoint_status, COUPON_OK);
+}
+
+Test(checkpoint, of_which_both_are_damaged_is_refused) {
+  (void)small_directory();
+  uint64_t size, digest;
+  simdisk_bytes(disk, "0000000000000001.checkpoint", &size)[600] ^= 1;
+  simdisk_bytes(disk, "0000000000000002.checkpoint", &size)[600] ^= 1;
+  struct coupon_report report;
+  for (int read_only = 0; read_only < 2; read_only++) {
+    cr_assert_eq(open_copy(read_only, &digest, &report), COUPON_E_CORRUPT);
+    cr_assert_str_eq(report.file, "0000000000000002.checkpoint");
+    cr_assert_eq(report.offset, 512);
+  }
+}
+
+Test(checkpoint, that_is_missing_or_short_is_passed_over) {
+  const uint64_t whole = small_directory();
+  uint64_t size, digest;
+  struct coupon_report report;
+  (void)simdisk_bytes(disk, "0000000000000002.checkpoint", &size);
+  simdisk_truncate(disk, "0000000000000002.checkpoint", size - 1);
+  cr_assert_eq(open_copy(false, &digest, &report), COUPON_OK);
+  cr_assert_eq(digest, whole);
+  simdisk_truncate(disk, "0000000000000002.checkpoint", 0);
+  cr_assert_eq(open_copy(true, &digest, &report), COUPON_OK);
+  simdisk_remove(disk, "0000000000000002.checkpoint");
+  cr_assert_eq(open_copy(false, &digest, &report), COUPON_OK);
+  cr_assert_eq(digest, whole);
+  cr_assert_eq(report.checkpoint_status, COUPON_E_CORRUPT);
+}
+
+Test(checkpoint, of_another_number_or_directory_is_passed_over) {
+  const uint64_t whole = small_directory();
+  uint64_t size, digest;
+  struct coupon_report report;
+  simdisk_remove(disk, "0000000000000002.checkpoint");
+  simdisk_duplicate(disk, "0000000000000001.checkpoint", "0000000000000002.checkpoint");
+  cr_assert_eq(open_copy(false, &digest, &report), COUPON_OK);
+  cr_assert_eq(digest, whole);
+  cr_assert_eq(report.checkpoint, 1);
+  /* With its first block made to fit, the chunks still know where they belong. */
+  unsigned char *bytes = simdisk_bytes(disk, "0000000000000002.checkpoint", &size);
+  struct cpn_checkpoint_header header;
+  struct cpn_manifest there = manifest();
+  cr_assert_eq(cpn_checkpoint_header_decode(&header, there.identity, 1, bytes), CPN_DECODED_OK);
+  header.number = 2;
+  cpn_checkpoint_header_encode(&header, there.identity, bytes);
+  cr_assert_eq(open_copy(false, &digest, &report), COUPON_OK);
+  cr_assert_eq(report.checkpoint, 1);
+}
+
+Test(checkpoint, without_the_log_that_follows_it_is_refused) {
+  (void)small_directory();
+  uint64_t digest, size;
+  struct coupon_report report;
+  struct cpn_checkpoint_header header;
+  struct cpn_manifest there = manifest();
+  const unsigned char *bytes = simdisk_bytes(disk, "0000000000000002.checkpoint", &size);
+  cr_assert_eq(cpn_checkpoint_header_decode(&header, there.identity, 2, bytes), CPN_DECODED_OK);
+  char name[CPN_SEGMENT_NAME_SIZE];
+  cpn_segment_name(header.segment, name);
+  simdisk_remove(disk, name);
+  cr_assert_eq(open_copy(false, &digest, &report), COUPON_E_CORRUPT);
+  cr_assert_str_eq(report.file, name);
+}
+
+Test(checkpoint, whose_log_was_cut_before_it_is_refused_when_the_older_is_taken) {
+  (void)small_directory();
+  uint64_t size, digest;
+  struct coupon_report report;
+  char name[CPN_SEGMENT_NAME_SIZE];
+  /* The newest is damaged behind its first block, which still proves what was durable. */
+  simdisk_bytes(disk, "0000000000000002.checkpoint", &size)[600] ^= 1;
+  for (uint64_t number = manifest().first_segment + 1; number < 20; number++) {
+    cpn_segment_name(number, name);
+    if (exists(name)) simdisk_remove(disk, name);
+  }
+  cr_assert_eq(open_copy(false, &digest, &report), COUPON_E_CORRUPT);
+}
+
+/* The wrong one of two equal users is then a line in memory, which the next checkpoint copies. */
+static void plant_a_second_ticket(uint64_t campaign, uint64_t number, uint64_t user) {
+  struct cpn_campaign *there = cpn_directory_find(&world.engine->campaigns, campaign);
+  cr_assert_not_null(there);
+  _Atomic uint64_t *word = cpn_chunks_at(&there->tickets.users, number - 1);
+  atomic_store_explicit(word, user, memory_order_relaxed);
+}
+
+Test(checkpoint, with_two_tickets_of_one_user_is_passed_over_also_where_that_shows_last) {
+  for (int deferred = 0; deferred < 2; deferred++) {
+    cpn_restore_defer_from = deferred ? 4 : 65536;
+    cr_assert_eq(world_open(&world), COUPON_OK);
+    const uint64_t id = 1 + (uint64_t)deferred, first = id * 1000;
+    create(id, COUPON_USER_U64, 1, 0, 0, NULL);
+    sell(id, first, 20);
+    checkpoint();
+    sell(id, first + 20, 10);
+    plant_a_second_ticket(id, 15, first + 2);
+    checkpoint();
+    world_close(&world);
+    cr_assert_eq(world_open(&world), COUPON_OK, "%s", world.report.message);
+    cr_expect_eq(world.report.checkpoint_status, COUPON_E_CORRUPT);
+    cr_expect_eq(world.report.checkpoint, manifest().older_checkpoint);
+    cr_expect_str_not_empty(world.report.checkpoint_file);
+    struct coupon_ticket ticket = COUPON_TICKET_INIT;
+    cr_expect_eq(coupon_try_issue(world.engine, id, first + 14, &ticket), COUPON_ALREADY_ISSUED);
+    cr_expect_eq(ticket.number, 15);
+    world_close(&world);
+  }
+}
+
+Test(checkpoint, that_was_passed_over_is_replaced) {
+  (void)small_directory();
+  uint64_t size;
+  simdisk_bytes(disk, "0000000000000002.checkpoint", &size)[600] ^= 1;
+  cr_assert_eq(world_open(&world), COUPON_OK);
+  cr_assert(checkpoint_exists(2), "it may be wanted for a look");
+  cr_assert(cpn_checkpoint_step(world.engine), "one is due at once");
+  cr_assert_eq(manifest().newest_checkpoint, 3);
+  cr_assert_eq(manifest().older_checkpoint, 1);
+  cr_assert(!checkpoint_exists(2));
+}
+
+/* --- when, and what it says ------------------------------------------------------------------------------ */
+
+Test(checkpoint, is_due_when_the_log_has_grown_by_so_much) {
+  world.options.checkpoint_log_bytes = 16384;
+  cr_assert_eq(world_open(&world), COUPON_OK);
+  (void)world_create(&world, 1, 10000, 1);
+  uint64_t made = 0;
+  for (uint64_t user = 0; user < 100; user++) {
+    sell(1, user, 1);
+    made += cpn_checkpoint_step(world.engine);
+  }
+  cr_assert_geq(made, 3);
+  cr_assert_leq(made, 4);
+  struct coupon_stats stats = help_stats(world.engine);
+  cr_assert_eq(stats.checkpoints, made);
+  cr_assert_eq(stats.checkpoints_failed, 0);
+  cr_assert_gt(stats.checkpoint_lsn, 0);
+  cr_assert_gt(stats.checkpoint_bytes, 512);
+  /* What lay behind the last one counts in the next life, too. */
+  world_close(&world);
+  world.options.checkpoint_log_bytes = 4096;
+  cr_assert_eq(world_open(&world), COUPON_OK);
+  sell(1, 1000, 1);
+  (void)cpn_checkpoint_step(world.engine);
+  world_close(&world);
+  world.options.checkpoint_log_bytes = UINT64_MAX;
+  cr_assert_eq(world_open(&world), COUPON_OK);
+  sell(1, 1001, 100);
+  cr_assert(!cpn_checkpoint_step(world.engine));
+  checkpoint();
+}
+
+Test(checkpoint, that_fails_leaves_everything_as_it_was_and_the_engine_goes_on) {
+  cr_assert_eq(world_open(&world), COUPON_OK);
+  (void)world_create(&world, 1, 10000, 1);
+  sell_segments(0);
+  checkpoint();
+  sell_segments(100);
+  disk->fail_errno = ENOSPC;
+  disk->fail_at = disk->calls + 2; /* open, write */
+  cr_assert_eq(coupon_checkpoint(world.engine, COUPON_POLL), COUPON_E_NO_SPACE);
+  cr_assert(!exists(CPN_CHECKPOINT_TEMPORARY_NAME));
+  cr_assert_eq(manifest().newest_checkpoint, 1);
+  struct coupon_stats stats = help_stats(world.engine);
+  cr_assert_eq(stats.failure, COUPON_OK);
+  cr_assert_eq(stats.checkpoints_failed, 1);
+  cr_assert_eq(stats.checkpoint_status, COUPON_E_NO_SPACE);
+  sell(1, 500, 1);
+  checkpoint();
+  cr_assert_eq(help_stats(world.engine).checkpoint_status, COUPON_OK);
+  cr_assert_eq(manifest().older_checkpoint, 1);
+}
+
+Test(checkpoint, is_nothing_for_engines_that_write_no_log) {
+  cr_assert_eq(world_open(&world), COUPON_OK);
+  checkpoint();
+  world_close(&world);
+  world.options.read_only = 1;
+  cr_assert_eq(world_open(&world), COUPON_OK);
+  cr_assert_eq(coupon_checkpoint(world.engine, COUPON_POLL), COUPON_E_READ_ONLY);
+  coupon_engine *memory = help_open_in_memory();
+  cr_assert_eq(coupon_checkpoint(memory, COUPON_POLL), COUPON_E_INVAL);
+  help_close(memory);
+}
+
+static uint64_t last_done, last_total, calls;
+static void note_progress(void *context, uint64_t done, uint64_t total) {
+  (void)context;
+  cr_assert_leq(done, total);
+  cr_assert_geq(done, last_done);
+  last_done = done;
+  last_total = total;
+  calls++;
+}
+
+Test(checkpoint, loading_tells_how_far_it_is) {
+  cr_assert_eq(world_open(&world), COUPON_OK);
+  (void)world_create(&world, 1, 10000, 1);
+  sell_segments(0);
+  checkpoint();
+  sell_segments(100);
+  world_close(&world);
+  world.options.callbacks.progress = note_progress;
+  cr_assert_eq(world_open(&world), COUPON_OK);
+  cr_assert_gt(calls, 10);
+  cr_assert_eq(last_done, last_total);
+}
+
+static bool keep_none(void *context, uint64_t sector) {
+  (void)context, (void)sector;
+  return false;
+}
+
+Test(checkpoint, with_answers_final_when_written_is_not_ahead_of_the_log) {
+  world.options.durability = COUPON_WRITTEN;
+  cr_assert_eq(world_open(&world), COUPON_OK);
+  (void)world_create(&world, 1, 10000, 1);
+  sell(1, 0, 5);
+  checkpoint();
+  uint64_t digest = world_digest(&world);
+  sell(1, 10, 1); /* written, and not synced */
+  struct simdisk *after = simdisk_power_loss(disk, keep_none, NULL, 0);
+  struct world other;
+  world_init(&other, after);
+  cr_assert_eq(world_open(&other), COUPON_OK, "%s", other.report.message);
+  cr_assert_eq(other.report.checkpoint_status, COUPON_OK);
+  cr_assert_eq(world_digest(&other), digest);
+  world_abandon(&other);
+  simdisk_destroy(after);
+}
