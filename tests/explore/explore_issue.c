@@ -234,7 +234,8 @@ static void judge_log(void) {
 static void make_up_log(void) {
   for (int t = 0; t < askers; t++) {
     if (tickets[t].answer != COUPON_ISSUED) continue;
-    note(NULL, 0, (const unsigned char[24]){CPN_RECORD_ISSUE}, 3);
+    note(NULL, 0, (const unsigned char[24]){CPN_RECORD_ISSUE, 0, 3}, 24);
+    records[record_count - 1].lsn = 0;
     records[record_count - 1].user = users[t];
     records[record_count - 1].time_ns = tickets[t].time_ns;
     for (int u = 0; u < t; u++)
