@@ -197,7 +197,7 @@ struct coupon_options {
   uint64_t max_memory_bytes;         /**< for campaigns, claims and tickets; beyond: COUPON_E_NOMEM; 0: no limit */
   struct coupon_allocator allocator; /**< both functions or neither */
   struct coupon_callbacks callbacks; /**< each may be NULL */
-  /* From here on since 0.2.0; a struct that ends before is accepted, too. */
+  /* A struct that ends here is accepted, too: it is that of programs compiled before there were checkpoints. */
   uint64_t checkpoint_log_bytes; /**< make a checkpoint when the log has taken so much of the disk since the last one
                                       began; UINT64_MAX: only when coupon_checkpoint() asks; 0: 1 GiB */
   const char *archive_dir;       /**< where log segments go that checkpoints have made superfluous; one directory for
@@ -219,7 +219,7 @@ struct coupon_report {
   uint64_t offset;        /**< where in `file` the damage, or the cut, begins */
   char file[64];          /**< a file's name within the directory, or "" */
   char message[192];      /**< one sentence: what, and what to do */
-  /* From here on since 0.2.0; a struct that ends before is accepted, too. */
+  /* A struct that ends here is accepted, too: it is that of programs compiled before there were checkpoints. */
   uint64_t checkpoint;         /**< number of the checkpoint that was loaded; 0: none, the whole log was read */
   uint64_t checkpoint_lsn;     /**< what lies before is from the checkpoint, what lies behind from the log */
   uint64_t checkpoint_tickets; /**< of `tickets`, those from the checkpoint */
@@ -297,7 +297,7 @@ struct coupon_stats {
   /** How long they took: element i counts those of less than 2^i microseconds that no element before it
    *  counts; the last one counts all that took longer. */
   uint64_t sync_counts[COUPON_SYNC_BUCKETS];
-  /* From here on since 0.2.0; a struct that ends before is accepted, too. */
+  /* A struct that ends here is accepted, too: it is that of programs compiled before there were checkpoints. */
   uint64_t checkpoints;            /**< made since opening */
   uint64_t checkpoints_failed;     /**< since opening; each left the ones before in place */
   uint64_t checkpoint_lsn;         /**< of the newest: opening reads the log from here on; 0: there is none */
@@ -320,7 +320,8 @@ COUPON_API COUPON_MUST_CHECK coupon_status coupon_read_stats(coupon_engine *engi
  * it by itself (`checkpoint_log_bytes`). The two newest checkpoints are kept, and the log from the older one on: if the
  * newest is found damaged, opening takes the older and loses nothing.
  *
- * Waits until one that began after the call is durable and takes its place, or the deadline passes; it then goes on, as it
+ * Waits until one that began after the call, and so has everything that was final then, is durable and takes its place, or the
+ * deadline passes; it then goes on, as it
  * does with COUPON_POLL. Takes about as long as the disk needs for the file: some 10 bytes a ticket, 18 with users of 16
  * bytes.
  *
@@ -330,7 +331,7 @@ COUPON_API COUPON_MUST_CHECK coupon_status coupon_read_stats(coupon_engine *engi
  *
  * @return COUPON_OK; COUPON_NOT_FINAL: the deadline has passed; COUPON_E_NO_SPACE, COUPON_E_IO, COUPON_E_NOMEM, COUPON_E_ACCESS,
  * COUPON_E_THREAD: it failed; COUPON_E_READ_ONLY; COUPON_E_INVAL: with COUPON_NONE there is no directory;
- * COUPON_E_IN_CALLBACK unless the deadline is COUPON_POLL. @since 0.2.0
+ * COUPON_E_IN_CALLBACK unless the deadline is COUPON_POLL. @since 0.1.0
  */
 COUPON_API COUPON_MUST_CHECK coupon_status coupon_checkpoint(coupon_engine *engine, int64_t deadline);
 
@@ -591,7 +592,7 @@ COUPON_API COUPON_MUST_CHECK coupon_status coupon_tickets(coupon_engine *engine,
  *
  * @return COUPON_OK: released, now or earlier; COUPON_NOT_FINAL: the deadline has passed; COUPON_E_NOT_CLOSED;
  * COUPON_NO_CAMPAIGN; faults of coupon_checkpoint(); COUPON_E_BUSY, COUPON_E_LOG_FULL: it could not be closed.
- * @since 0.2.0
+ * @since 0.1.0
  */
 COUPON_API COUPON_MUST_CHECK coupon_status coupon_release(coupon_engine *engine, uint64_t campaign, int64_t deadline);
 
@@ -600,7 +601,7 @@ COUPON_API COUPON_MUST_CHECK coupon_status coupon_release(coupon_engine *engine,
  * checkpoint that may be needed misses it. The campaign itself stays, with its numbers, so that its id is not used again.
  * Waits for the first of these two checkpoints, or the deadline.
  *
- * @return as coupon_release(); COUPON_E_NOT_CLOSED: it is not released. @since 0.2.0
+ * @return as coupon_release(); COUPON_E_NOT_CLOSED: it is not released. @since 0.1.0
  */
 COUPON_API COUPON_MUST_CHECK coupon_status coupon_drop(coupon_engine *engine, uint64_t campaign, int64_t deadline);
 
@@ -610,7 +611,7 @@ COUPON_API COUPON_MUST_CHECK coupon_status coupon_drop(coupon_engine *engine, ui
  * least.
  *
  * @return COUPON_OK, COUPON_NO_CAMPAIGN; COUPON_E_RELEASED: the tickets are dropped; COUPON_E_CORRUPT, COUPON_E_VERSION,
- * COUPON_E_IO, COUPON_E_NOMEM, COUPON_E_THREAD, with the file's name in the operator's log; COUPON_E_IN_CALLBACK. @since 0.2.0
+ * COUPON_E_IO, COUPON_E_NOMEM, COUPON_E_THREAD, with the file's name in the operator's log; COUPON_E_IN_CALLBACK. @since 0.1.0
  */
 COUPON_API COUPON_MUST_CHECK coupon_status coupon_read_tickets(coupon_engine *engine, uint64_t campaign, uint64_t from,
                                                                struct coupon_ticket *tickets, size_t element_size,
@@ -618,13 +619,13 @@ COUPON_API COUPON_MUST_CHECK coupon_status coupon_read_tickets(coupon_engine *en
 
 /**
  * As coupon_lookup(), also of a released campaign; there it reads the file from the beginning, up to the user's ticket (without
- * a limit all of it): some milliseconds for a million tickets. @return as coupon_lookup() and coupon_read_tickets(). @since
- * 0.2.0
+ * a limit all of it): some milliseconds for a million tickets. @return as coupon_lookup() and coupon_read_tickets().
+ * @since 0.1.0
  */
 COUPON_API COUPON_MUST_CHECK coupon_status coupon_read_lookup(coupon_engine *engine, uint64_t campaign, uint64_t user,
                                                               struct coupon_ticket *ticket, uint64_t *count);
 
-/** As coupon_read_lookup(), for a user of COUPON_UUID_SIZE bytes. Also COUPON_E_USER_KIND. @since 0.2.0 */
+/** As coupon_read_lookup(), for a user of COUPON_UUID_SIZE bytes. Also COUPON_E_USER_KIND. @since 0.1.0 */
 COUPON_API COUPON_MUST_CHECK coupon_status coupon_read_lookup_uuid(coupon_engine *engine, uint64_t campaign,
                                                                    const unsigned char *uuid,
                                                                    struct coupon_ticket *ticket, uint64_t *count);

@@ -36,8 +36,19 @@ static coupon_status sync_directory(coupon_engine *engine, struct cpn_fault *fau
 
 /* --- 0. the LSN ---------------------------------------------------------------------------------- */
 
+/* Everything that is final now lies before it: whoever steps notes the position just after it has raised the durable LSN. */
+static struct cpn_position look_at_position(const coupon_engine *engine) {
+  const uint64_t durable = cpn_commit_durable(&engine->commit);
+  struct cpn_patience patience = {0};
+  for (;;) {
+    struct cpn_position position = cpn_checkpoint_position(engine);
+    if (position.lsn >= durable) return position;
+    cpn_engine_wait_a_little(&patience);
+  }
+}
+
 static struct cpn_checkpoint_header begin(coupon_engine *engine) {
-  struct cpn_position position = cpn_checkpoint_position(engine);
+  struct cpn_position position = look_at_position(engine);
   struct cpn_checkpoint_header header = {.number = engine->checkpoints.next_number++,
                                          .lsn = position.lsn,
                                          .life = engine->log.life,
