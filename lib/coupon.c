@@ -478,46 +478,6 @@ static coupon_status visit_to_read(coupon_engine *engine, struct guest *guest) {
   return cpn_callback_inside() ? end_visit(engine, guest, COUPON_E_IN_CALLBACK) : COUPON_OK;
 }
 
-static struct cpn_campaign *find_campaign(coupon_engine *engine, uint64_t campaign) {
-  cpn_rcu_read_lock();
-  struct cpn_campaign *found = cpn_directory_find(&engine->campaigns, campaign); /* stays until the engine's end */
-  cpn_rcu_read_unlock();
-  return found;
-}
-
-static void fill_ticket(struct coupon_ticket *ticket, const struct cpn_campaign *campaign, uint64_t number,
-                        const uint64_t words[CPN_TICKET_WORDS]) {
-  ticket->campaign = campaign->spec.id;
-  ticket->user = 0;
-  if (cpn_campaign_user_words(&campaign->spec) == 1) {
-    ticket->user = words[0];
-  } else {
-    cpn_put_u64(ticket->uuid, words[0]);
-    cpn_put_u64(ticket->uuid + 8, words[1]);
-  }
-  ticket->number = number;
-  ticket->lsn = words[2];
-  ticket->time_ns = words[3];
-  ticket->flags = COUPON_TICKET_FINAL;
-  ticket->answer = COUPON_OK;
-}
-
-/* A page being filled. */
-struct page {
-  const struct cpn_campaign *campaign;
-  char *tickets;
-  size_t element_size, capacity, count;
-};
-
-static bool add_to_page(void *context, uint64_t number, const uint64_t words[CPN_TICKET_WORDS]) {
-  struct page *page = context;
-  struct coupon_ticket ticket = COUPON_TICKET_INIT;
-  fill_ticket(&ticket, page->campaign, number, words);
-  ticket.size = page->element_size;
-  memcpy(page->tickets + page->count++ * page->element_size, &ticket, sizeof ticket);
-  return page->count < page->capacity;
-}
-
 coupon_status coupon_read_tickets(coupon_engine *engine, uint64_t campaign_id, uint64_t from,
                                   struct coupon_ticket *tickets, size_t element_size, size_t capacity, size_t *count) {
   coupon_status status = coupon_tickets(engine, campaign_id, from, tickets, element_size, capacity, count);
@@ -525,28 +485,8 @@ coupon_status coupon_read_tickets(coupon_engine *engine, uint64_t campaign_id, u
   struct guest guest;
   status = visit_to_read(engine, &guest);
   if (status != COUPON_OK) return status;
-  struct page page = {.campaign = find_campaign(engine, campaign_id),
-                      .tickets = (char *)tickets,
-                      .element_size = element_size,
-                      .capacity = capacity};
-  status = cpn_released_read(engine, page.campaign, from == 0 ? 1 : from, add_to_page, &page);
-  *count = status == COUPON_OK ? page.count : 0;
+  status = cpn_released_tickets(engine, campaign_id, from, (char *)tickets, element_size, capacity, count);
   return end_visit(engine, &guest, status);
-}
-
-/* A user being looked for. */
-struct search {
-  const struct cpn_campaign *campaign;
-  uint64_t user[2];
-  struct coupon_ticket *ticket;
-  uint64_t count;
-};
-
-static bool look_at(void *context, uint64_t number, const uint64_t words[CPN_TICKET_WORDS]) {
-  struct search *search = context;
-  if (words[0] != search->user[0] || words[1] != search->user[1]) return true;
-  if (search->count++ == 0) fill_ticket(search->ticket, search->campaign, number, words);
-  return search->campaign->spec.user_limit == 0;
 }
 
 static coupon_status read_lookup(coupon_engine *engine, uint64_t campaign, uint64_t user, const unsigned char *uuid,
@@ -556,14 +496,8 @@ static coupon_status read_lookup(coupon_engine *engine, uint64_t campaign, uint6
   struct guest guest;
   status = visit_to_read(engine, &guest);
   if (status != COUPON_OK) return status;
-  struct search search = {.campaign = find_campaign(engine, campaign), .user = {user, 0}, .ticket = ticket};
-  if (uuid != NULL) {
-    search.user[0] = cpn_get_u64(uuid);
-    search.user[1] = cpn_get_u64(uuid + 8);
-  }
-  status = cpn_released_read(engine, search.campaign, 1, look_at, &search);
-  if (status == COUPON_OK && search.count == 0) status = COUPON_NOT_FOUND;
-  if (count != NULL) *count = search.count;
+  uint64_t unwanted;
+  status = cpn_released_lookup(engine, campaign, user, uuid, ticket, count != NULL ? count : &unwanted);
   return end_visit(engine, &guest, status);
 }
 

@@ -15,8 +15,14 @@
 int cpn_archive_open(coupon_engine *engine) {
   const struct cpn_io *io = engine->env.io;
   if (engine->options.archive_dir == NULL) return 0;
-  engine->checkpoints.archive = io->open_directory(io->context, engine->options.archive_dir, true);
-  return engine->checkpoints.archive < 0 ? engine->checkpoints.archive : 0;
+  const int archive = io->open_directory(io->context, engine->options.archive_dir, true);
+  if (archive < 0) return archive;
+  engine->checkpoints.archive = archive;
+  /* A directory of an engine, perhaps this one's: a segment would seem to be archived where it is. */
+  int file = io->open(io->context, archive, CPN_OWNER_NAME, CPN_IO_READ);
+  if (file < 0) return file == -ENOENT ? 0 : file;
+  (void)io->close(io->context, file);
+  return -EINVAL;
 }
 
 static int copy_bytes(const struct cpn_io *io, int from, int to, uint64_t size) {

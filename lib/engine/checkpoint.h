@@ -100,11 +100,12 @@ coupon_status cpn_checkpoint_ask(coupon_engine *engine, int64_t deadline);
 /* coupon_release() and coupon_drop(), as a visitor. `place` is enum cpn_campaign_place. */
 coupon_status cpn_released_move(coupon_engine *engine, uint64_t campaign, uint32_t place, int64_t deadline);
 
-/* Of a campaign whose tickets are in a file: as many as there are from number `from` on, handed to `each` in order, which says
- * whether to go on. Blocks. COUPON_E_RELEASED: they are dropped; COUPON_E_CORRUPT and faults of the disk. */
-typedef bool cpn_released_fn(void *context, uint64_t number, const uint64_t words[CPN_TICKET_WORDS]);
-CPN_MUST_CHECK coupon_status cpn_released_read(coupon_engine *engine, const struct cpn_campaign *campaign,
-                                               uint64_t from, cpn_released_fn *each, void *context);
+/* What coupon_read_tickets() and coupon_read_lookup() do where the tickets are in a file, as visitors. COUPON_E_RELEASED: they
+ * are dropped. */
+coupon_status cpn_released_tickets(coupon_engine *engine, uint64_t campaign, uint64_t from, char *tickets,
+                                   size_t element_size, size_t capacity, size_t *count);
+coupon_status cpn_released_lookup(coupon_engine *engine, uint64_t campaign, uint64_t user, const unsigned char *uuid,
+                                  struct coupon_ticket *ticket, uint64_t *count);
 
 /* The number of the ticket with this LSN in such a file; 0: there is none, or it cannot be read. */
 uint64_t cpn_released_number(coupon_engine *engine, const struct cpn_campaign *campaign, uint64_t lsn);
@@ -176,7 +177,8 @@ int cpn_manifest_remove_segments(coupon_engine *engine, uint64_t first);
 
 #define CPN_ARCHIVE_TEMPORARY_NAME "archive.tmp"
 
-/* Opens the archive, making it if need be; without one does nothing. 0 or -errno. */
+/* Opens the archive, making it if need be; without one does nothing. 0 or -errno; -EINVAL: it is a directory of an
+ * engine. */
 CPN_MUST_CHECK int cpn_archive_open(coupon_engine *engine);
 
 /* Sees to it that the segment is in the archive, durably. 0 or -errno; -EEXIST: something else has its name there. */

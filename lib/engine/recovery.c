@@ -21,6 +21,8 @@
 /* An owner that comes or goes while we read can make a sound log look damaged, and one that makes checkpoints can remove what
  * we were about to read. So damage is believed when it is seen again. */
 #define READ_ATTEMPTS 4
+/* Whereas each time that it was told to read again something has come of it elsewhere. */
+#define AGAIN_ATTEMPTS 32
 
 void cpn_recovery_progress(void *context, uint64_t done, uint64_t total) {
   coupon_engine *engine = context;
@@ -170,6 +172,9 @@ static coupon_status open_and_lock(coupon_engine *engine, const char *path, stru
   if (engine->owner_file < 0)
     return cpn_fault_from_io(fault, engine->owner_file, CPN_OWNER_NAME, "cannot open the file for the hint");
   int error = cpn_archive_open(engine);
+  if (error == -EINVAL)
+    return cpn_fault_set(fault, COUPON_E_INVAL, "", 0,
+                         "the archive is a directory of an engine; give it one of its own");
   return error < 0 ? cpn_fault_from_io(fault, error, "", "cannot open or make the archive's directory") : COUPON_OK;
 }
 
@@ -287,14 +292,16 @@ coupon_status cpn_recovery_read(coupon_engine *engine, const char *path, struct 
   if (status != COUPON_OK) return status;
   for (int attempt = 1;; attempt++) {
     status = read_once(engine, &reader, report, fault);
-    if ((status != COUPON_E_CORRUPT && status != AGAIN) || attempt == READ_ATTEMPTS) break;
+    if ((status != COUPON_E_CORRUPT && status != AGAIN) || attempt >= AGAIN_ATTEMPTS) break;
+    if (status == COUPON_E_CORRUPT && attempt >= READ_ATTEMPTS) break;
     status = cpn_recovery_begin_again(engine, fault);
     if (status != COUPON_OK) return status;
   }
   fill_report(engine, &reader, report);
   if (status == AGAIN)
-    return cpn_fault_set(fault, COUPON_E_LOCKED, CPN_LOCK_NAME, 0,
-                         "owners of the directory come and go faster than it can be read; ask again");
+    return cpn_fault_set(
+        fault, COUPON_E_LOCKED, CPN_LOCK_NAME, 0,
+        "owners of the directory, or its checkpoints, come and go faster than it can be read; ask again");
   if (status != COUPON_OK) return status;
   engine->log.life = reader.life;
   memcpy(engine->log.identity, reader.manifest.identity, sizeof engine->log.identity); /* for tickets files */

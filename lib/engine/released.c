@@ -16,6 +16,13 @@ static uint32_t place_of(const struct cpn_campaign *campaign) {
   return atomic_load_explicit(&campaign->place, memory_order_acquire);
 }
 
+static struct cpn_campaign *find_campaign(coupon_engine *engine, uint64_t campaign) {
+  cpn_rcu_read_lock();
+  struct cpn_campaign *found = cpn_directory_find(&engine->campaigns, campaign); /* stays until the engine's end */
+  cpn_rcu_read_unlock();
+  return found;
+}
+
 /* --- moving -------------------------------------------------------------------------------------- */
 
 /* Closes the campaign, if it is due, as any request would. COUPON_OK: it is closed; COUPON_E_BUSY: there is no room for the
@@ -55,9 +62,7 @@ static void want(coupon_engine *engine, struct cpn_campaign *campaign, uint32_t 
 coupon_status cpn_released_move(coupon_engine *engine, uint64_t campaign_id, uint32_t place, int64_t deadline) {
   if (engine->options.read_only != 0) return COUPON_E_READ_ONLY;
   if (!engine->has_log) return COUPON_E_INVAL;
-  cpn_rcu_read_lock();
-  struct cpn_campaign *campaign = cpn_directory_find(&engine->campaigns, campaign_id); /* stays until the end */
-  cpn_rcu_read_unlock();
+  struct cpn_campaign *campaign = find_campaign(engine, campaign_id);
   if (campaign == NULL) return COUPON_NO_CAMPAIGN;
   if (place_of(campaign) >= place) return COUPON_OK;
   if (place_of(campaign) != place - 1) return COUPON_E_NOT_CLOSED;
@@ -102,10 +107,13 @@ coupon_status cpn_released_check(coupon_engine *engine, const unsigned char *ide
   return status;
 }
 
+/* Whether to go on. */
+typedef bool released_fn(void *context, uint64_t number, const uint64_t words[CPN_TICKET_WORDS]);
+
 struct reading {
   const struct cpn_campaign *campaign;
   uint64_t from, number; /* the first that is wanted; the last that was passed */
-  cpn_released_fn *each;
+  released_fn *each;
   void *context;
   bool enough;
   uint64_t *rows;
@@ -150,8 +158,9 @@ static coupon_status read_file(coupon_engine *engine, struct reading *reading, s
   return status;
 }
 
-coupon_status cpn_released_read(coupon_engine *engine, const struct cpn_campaign *campaign, uint64_t from,
-                                cpn_released_fn *each, void *context) {
+/* Tickets from number `from` on, in order, until `each` has enough. */
+static coupon_status read_released(coupon_engine *engine, const struct cpn_campaign *campaign, uint64_t from,
+                                   released_fn *each, void *context) {
   if (place_of(campaign) == CPN_CAMPAIGN_DROPPED) return COUPON_E_RELEASED;
   struct reading reading = {.campaign = campaign, .from = from, .each = each, .context = context};
   struct cpn_fault fault = {0};
@@ -178,5 +187,79 @@ static bool has_lsn(void *context, uint64_t number, const uint64_t words[CPN_TIC
 
 uint64_t cpn_released_number(coupon_engine *engine, const struct cpn_campaign *campaign, uint64_t lsn) {
   struct wanted_lsn wanted = {.lsn = lsn};
-  return cpn_released_read(engine, campaign, 1, has_lsn, &wanted) == COUPON_OK ? wanted.number : 0;
+  return read_released(engine, campaign, 1, has_lsn, &wanted) == COUPON_OK ? wanted.number : 0;
+}
+
+/* --- what is asked ------------------------------------------------------------------------------- */
+
+static void fill_ticket(struct coupon_ticket *ticket, const struct cpn_campaign *campaign, uint64_t number,
+                        const uint64_t words[CPN_TICKET_WORDS]) {
+  ticket->campaign = campaign->spec.id;
+  ticket->user = 0;
+  if (cpn_campaign_user_words(&campaign->spec) == 1) {
+    ticket->user = words[0];
+  } else {
+    cpn_put_u64(ticket->uuid, words[0]);
+    cpn_put_u64(ticket->uuid + 8, words[1]);
+  }
+  ticket->number = number;
+  ticket->lsn = words[2];
+  ticket->time_ns = words[3];
+  ticket->flags = COUPON_TICKET_FINAL;
+  ticket->answer = COUPON_OK;
+}
+
+/* A page being filled. */
+struct page {
+  const struct cpn_campaign *campaign;
+  char *tickets;
+  size_t element_size, capacity, count;
+};
+
+static bool add_to_page(void *context, uint64_t number, const uint64_t words[CPN_TICKET_WORDS]) {
+  struct page *page = context;
+  struct coupon_ticket ticket = COUPON_TICKET_INIT;
+  fill_ticket(&ticket, page->campaign, number, words);
+  ticket.size = page->element_size;
+  memcpy(page->tickets + page->count++ * page->element_size, &ticket, sizeof ticket);
+  return page->count < page->capacity;
+}
+
+coupon_status cpn_released_tickets(coupon_engine *engine, uint64_t campaign, uint64_t from, char *tickets,
+                                   size_t element_size, size_t capacity, size_t *count) {
+  struct page page = {.campaign = find_campaign(engine, campaign),
+                      .tickets = tickets,
+                      .element_size = element_size,
+                      .capacity = capacity};
+  coupon_status status = read_released(engine, page.campaign, from == 0 ? 1 : from, add_to_page, &page);
+  *count = status == COUPON_OK ? page.count : 0;
+  return status;
+}
+
+/* A user being looked for. */
+struct search {
+  const struct cpn_campaign *campaign;
+  uint64_t user[2];
+  struct coupon_ticket *ticket;
+  uint64_t count;
+};
+
+static bool look_at(void *context, uint64_t number, const uint64_t words[CPN_TICKET_WORDS]) {
+  struct search *search = context;
+  if (words[0] != search->user[0] || words[1] != search->user[1]) return true;
+  if (search->count++ == 0) fill_ticket(search->ticket, search->campaign, number, words);
+  return search->campaign->spec.user_limit == 0;
+}
+
+coupon_status cpn_released_lookup(coupon_engine *engine, uint64_t campaign, uint64_t user, const unsigned char *uuid,
+                                  struct coupon_ticket *ticket, uint64_t *count) {
+  struct search search = {.campaign = find_campaign(engine, campaign), .user = {user, 0}, .ticket = ticket};
+  if (uuid != NULL) {
+    search.user[0] = cpn_get_u64(uuid);
+    search.user[1] = cpn_get_u64(uuid + 8);
+  }
+  coupon_status status = read_released(engine, search.campaign, 1, look_at, &search);
+  if (status == COUPON_OK && search.count == 0) status = COUPON_NOT_FOUND;
+  *count = search.count;
+  return status;
 }

@@ -71,7 +71,7 @@ static void put_bits(unsigned char *bytes, size_t at, unsigned bits, uint64_t va
   unsigned char *word = bytes + at / 64 * 8;
   const unsigned shift = at % 64;
   cpn_put_u64(word, cpn_get_u64(word) | value << shift);
-  if (shift + bits > 64) cpn_put_u64(word + 8, cpn_get_u64(word + 8) | value >> (64 - shift));
+  if (shift != 0 && shift + bits > 64) cpn_put_u64(word + 8, cpn_get_u64(word + 8) | value >> (64 - shift));
 }
 
 static uint64_t get_bits(const unsigned char *bytes, size_t at, unsigned bits) {
@@ -79,7 +79,7 @@ static uint64_t get_bits(const unsigned char *bytes, size_t at, unsigned bits) {
   const unsigned char *word = bytes + at / 64 * 8;
   const unsigned shift = at % 64;
   uint64_t value = cpn_get_u64(word) >> shift;
-  if (shift + bits > 64) value |= cpn_get_u64(word + 8) << (64 - shift);
+  if (shift != 0 && shift + bits > 64) value |= cpn_get_u64(word + 8) << (64 - shift);
   return bits == 64 ? value : value & ((UINT64_C(1) << bits) - 1);
 }
 

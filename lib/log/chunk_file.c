@@ -123,6 +123,7 @@ coupon_status cpn_chunk_reader_begin(struct cpn_chunk_reader *reader, uint64_t s
 static coupon_status at_place(struct cpn_chunk_reader *reader, size_t size, const unsigned char **bytes,
                               struct cpn_fault *fault) {
   const uint64_t offset = reader->offset;
+  CPN_INVARIANT(0, reader->window != NULL);
   bool inside = offset >= reader->window_from && offset + size <= reader->window_from + reader->window_length;
   if (!inside) {
     const size_t want = reader->sparse ? size : (size_t)cpn_min_u64(reader->window_size, reader->size - offset);

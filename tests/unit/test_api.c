@@ -9,6 +9,7 @@
  */
 #include <criterion/criterion.h>
 #include <errno.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -415,6 +416,30 @@ Test(options, a_struct_of_an_impossible_size_is_refused) {
   EXPECT_OPTION(size, sizeof(struct coupon_options) - 1, COUPON_E_INVAL);
   EXPECT_OPTION(size, (size_t)1 << 32, COUPON_E_INVAL);
   EXPECT_OPTION(size, SIZE_MAX, COUPON_E_INVAL);
+}
+
+Test(options, statistics_and_reports_of_programs_from_before_checkpoints_are_accepted) {
+  char temp[HELP_PATH_MAX], path[HELP_PATH_MAX];
+  help_temp_make(temp);
+  struct coupon_options options = COUPON_OPTIONS_INIT;
+  struct coupon_report report;
+  struct coupon_stats stats;
+  memset(&report, 0x5a, sizeof report);
+  memset(&stats, 0x5a, sizeof stats);
+  options.size = offsetof(struct coupon_options, checkpoint_log_bytes);
+  options.checkpoint_log_bytes = 1; /* what lies behind the struct is the caller's */
+  options.archive_dir = "/nowhere/at/all";
+  report.size = offsetof(struct coupon_report, checkpoint);
+  stats.size = offsetof(struct coupon_stats, checkpoints);
+  coupon_engine *old = NULL;
+  cr_assert_eq(coupon_open(help_join(path, temp, "data"), &options, &old, &report), COUPON_OK);
+  cr_expect_eq(report.status, COUPON_OK);
+  cr_expect_eq(report.checkpoint, UINT64_C(0x5a5a5a5a5a5a5a5a), "nothing is written behind it");
+  cr_assert_eq(coupon_read_stats(old, &stats), COUPON_OK);
+  cr_expect_eq(stats.life, 1);
+  cr_expect_eq(stats.checkpoints, UINT64_C(0x5a5a5a5a5a5a5a5a));
+  help_close(old);
+  help_temp_remove(temp);
 }
 
 Test(options, in_memory_there_is_no_directory_and_elsewhere_there_is_one) {

@@ -292,6 +292,13 @@ static void archive_of(bool links) {
 Test(checkpoint, with_an_archive_keeps_the_whole_log) { archive_of(true); }
 Test(checkpoint, with_an_archive_on_another_file_system_keeps_the_whole_log) { archive_of(false); }
 
+Test(checkpoint, is_not_archived_into_a_directory_of_an_engine) {
+  world.options.archive_dir = "directory"; /* the one it is in */
+  cr_assert_eq(world_open(&world), COUPON_E_INVAL);
+  world.options.archive_dir = NULL;
+  cr_assert_eq(world_open(&world), COUPON_OK);
+}
+
 Test(checkpoint, does_not_overwrite_what_another_directory_has_archived) {
   world.options.archive_dir = "archive";
   cr_assert_eq(world_open(&world), COUPON_OK);
