@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Writes the inputs that the fuzzers begin with: make_corpus DIRECTORY, which gets a directory for each target. A small
- * example of everything that a log can hold, with right checksums, and a few that are torn. What mutation makes of them
- * by itself is kept beside them: see README.md.
+ * example of everything that a log can hold, with right checksums, and a few that are torn.
  */
 #include <errno.h>
 #include <stdio.h>
