@@ -75,7 +75,7 @@ static uint64_t read_clock(void *context) {
   return NOW_NS;
 }
 
-static coupon_status open_engine(bool read_only, coupon_engine **engine, struct coupon_report *report) {
+coupon_status judge_open(bool read_only, coupon_engine **engine, struct coupon_report *report) {
   struct coupon_options options = COUPON_OPTIONS_INIT;
   options.read_only = read_only;
   options.segment_size_bytes = 4096;
@@ -89,12 +89,12 @@ static coupon_status open_engine(bool read_only, coupon_engine **engine, struct 
   judge_finding("opening answered %s: %s", coupon_status_name(status), report->message);
 }
 
-static void end_engine(coupon_engine *engine) {
+void judge_end(coupon_engine *engine) {
   if (coupon_close(engine) != COUPON_OK) judge_finding("closing failed");
   if (coupon_destroy(engine) != COUPON_OK) judge_finding("freeing failed");
 }
 
-static struct coupon_campaign_info info_at(coupon_engine *engine, uint64_t index) {
+struct coupon_campaign_info judge_info_at(coupon_engine *engine, uint64_t index) {
   struct coupon_campaign_info info = COUPON_CAMPAIGN_INFO_INIT;
   size_t count = 0;
   if (coupon_list(engine, index, &info, sizeof info, 1, &count) != COUPON_OK || count != 1)
@@ -102,7 +102,7 @@ static struct coupon_campaign_info info_at(coupon_engine *engine, uint64_t index
   return info;
 }
 
-static struct coupon_ticket ticket_at(coupon_engine *engine, uint64_t campaign, uint64_t number) {
+struct coupon_ticket judge_ticket_at(coupon_engine *engine, uint64_t campaign, uint64_t number) {
   struct coupon_ticket ticket = COUPON_TICKET_INIT;
   size_t count = 0;
   if (coupon_tickets(engine, campaign, number, &ticket, sizeof ticket, 1, &count) != COUPON_OK || count != 1)
@@ -128,20 +128,27 @@ static uint64_t mix(uint64_t sum, const void *bytes, size_t size) {
   return (sum ^ cpn_checksum(bytes, size)) * UINT64_C(0x9e3779b97f4a7c15);
 }
 
+/* Those of a campaign that was released are elsewhere. */
+static bool has_tickets(coupon_engine *engine, uint64_t campaign) {
+  struct coupon_ticket ticket = COUPON_TICKET_INIT;
+  size_t count = 0;
+  return coupon_tickets(engine, campaign, 1, &ticket, sizeof ticket, 1, &count) == COUPON_OK && count == 1;
+}
+
 /* A checksum of the whole state, every part of which is looked at. */
-static uint64_t digest(coupon_engine *engine) {
+uint64_t judge_digest(coupon_engine *engine) {
   uint64_t sum = 0;
   struct coupon_stats stats = COUPON_STATS_INIT;
   if (coupon_read_stats(engine, &stats) != COUPON_OK) judge_finding("there are no figures");
   for (uint64_t i = 0; i < stats.campaigns; i++) {
-    struct coupon_campaign_info info = info_at(engine, i);
+    struct coupon_campaign_info info = judge_info_at(engine, i);
     if (info.issued > info.stock || info.issued + info.remaining != info.stock || info.index != i)
       judge_finding("campaign %llu has issued more than its stock, or stands elsewhere", (unsigned long long)info.id);
     info.claim_bytes = info.ticket_bytes = 0; /* memory is no state */
     sum = mix(sum, &info, sizeof info);
     struct coupon_ticket before = {.time_ns = 0};
-    for (uint64_t number = 1; number <= info.issued; number++) {
-      struct coupon_ticket ticket = ticket_at(engine, info.id, number);
+    for (uint64_t number = 1; number <= info.issued && has_tickets(engine, info.id); number++) {
+      struct coupon_ticket ticket = judge_ticket_at(engine, info.id, number);
       if (ticket.number != number || ticket.lsn <= before.lsn || ticket.time_ns < before.time_ns)
         judge_finding("ticket %llu is out of order", (unsigned long long)number);
       check_lookup(engine, &info, &ticket);
@@ -156,14 +163,14 @@ static uint64_t digest(coupon_engine *engine) {
 /* --- the one held to the other ------------------------------------------------------------------------ */
 
 static void compare_campaign(coupon_engine *engine, uint64_t index, const struct rules_campaign *c) {
-  struct coupon_campaign_info info = info_at(engine, index);
+  struct coupon_campaign_info info = judge_info_at(engine, index);
   if (info.id != c->id || info.stock != c->stock || info.issued != c->issued || info.user_limit != c->user_limit ||
       (uint32_t)info.user_kind != c->user_kind || info.opens_at_ns != c->opens_at_ns ||
       info.closes_at_ns != c->closes_at_ns || strcmp(info.name, c->name) != 0)
     judge_finding("the library and the verifier differ about campaign %llu", (unsigned long long)c->id);
   if (c->closed && info.state != COUPON_STATE_CLOSED) judge_finding("a campaign that was closed is open");
   for (size_t i = 0; i < c->users_count; i++) {
-    struct coupon_ticket ticket = ticket_at(engine, info.id, i + 1);
+    struct coupon_ticket ticket = judge_ticket_at(engine, info.id, i + 1);
     bool same = c->user_kind == KIND_NUMBER ? ticket.user == c->users[i]
                                             : cpn_get_u64(ticket.uuid) == c->users[2 * i] &&
                                                   cpn_get_u64(ticket.uuid + 8) == c->users[2 * i + 1];
@@ -192,7 +199,7 @@ static coupon_engine *look(struct verified *v, struct coupon_report *report) {
   coupon_engine *engine;
   const uint64_t changes = judge_disk.changes;
   bool accepted = verify(v);
-  coupon_status status = open_engine(true, &engine, report);
+  coupon_status status = judge_open(true, &engine, report);
   if (accepted != (status == COUPON_OK))
     judge_finding("the library and the verifier disagree: %s, %s at %llu: %s; the verifier: %s at %llu: %s",
                   coupon_status_name(status), report->file, (unsigned long long)report->offset, report->message,
@@ -206,7 +213,7 @@ static coupon_engine *look(struct verified *v, struct coupon_report *report) {
 /* --- what must be true of an opening -------------------------------------------------------------------- */
 
 /* One more ticket in each campaign, and one more campaign. */
-static void go_on(coupon_engine *engine) {
+void judge_go_on(coupon_engine *engine) {
   struct coupon_campaign_spec spec = COUPON_CAMPAIGN_SPEC_INIT;
   struct coupon_stats stats = COUPON_STATS_INIT;
   spec.id = UINT64_C(0x676f206f6e);
@@ -214,7 +221,7 @@ static void go_on(coupon_engine *engine) {
   if (coupon_create(engine, &spec, COUPON_POLL) < 0) judge_finding("no campaign can be added");
   if (coupon_read_stats(engine, &stats) != COUPON_OK) judge_finding("there are no figures");
   for (uint64_t i = 0; i < stats.campaigns; i++) {
-    struct coupon_campaign_info before = info_at(engine, i);
+    struct coupon_campaign_info before = judge_info_at(engine, i);
     static const unsigned char uuid[COUPON_UUID_SIZE] = "one who is new.";
     struct coupon_ticket ticket = COUPON_TICKET_INIT;
     coupon_status status = before.user_kind == COUPON_USER_UUID
@@ -231,23 +238,23 @@ static void go_on(coupon_engine *engine) {
 static void write_and_read(coupon_status expected, uint64_t seen, bool goes_on) {
   coupon_engine *engine;
   struct coupon_report report;
-  coupon_status status = open_engine(false, &engine, &report);
+  coupon_status status = judge_open(false, &engine, &report);
   /* Where there is nothing yet, something is made. */
   if (expected == COUPON_E_ACCESS) expected = COUPON_OK;
   if (status != expected)
     judge_finding("opening for writing answered %s: %s", coupon_status_name(status), report.message);
   if (status != COUPON_OK) return;
-  if (digest(engine) != seen) judge_finding("opening for writing keeps something else than was seen");
-  if (goes_on) go_on(engine);
-  uint64_t left = digest(engine);
-  end_engine(engine);
+  if (judge_digest(engine) != seen) judge_finding("opening for writing keeps something else than was seen");
+  if (goes_on) judge_go_on(engine);
+  uint64_t left = judge_digest(engine);
+  judge_end(engine);
   struct verified v;
   engine = look(&v, &report);
   if (engine == NULL) judge_finding("what was closed is refused: %s", report.message);
   if (!v.finding.ended || report.cut_bytes != 0) judge_finding("what was closed has no end, or a tail");
   rules_fini(&v.rules);
-  if (digest(engine) != left) judge_finding("what was closed opens as something else");
-  end_engine(engine);
+  if (judge_digest(engine) != left) judge_finding("what was closed opens as something else");
+  judge_end(engine);
 }
 
 static void put_hint(uint64_t life, uint64_t lsn, const unsigned char *identity) {
@@ -271,7 +278,7 @@ static void read_beside_owner(const struct verified *all) {
     if (i < all->frame_count && (engine == NULL || report.recovered_lsn != lsn))
       judge_finding("a reader beside the owner does not stop at LSN %llu: %s", (unsigned long long)lsn, report.message);
     if (i == all->frame_count && engine != NULL) judge_finding("a reader beside the owner accepts a log that is short");
-    if (engine != NULL) end_engine(engine);
+    if (engine != NULL) judge_end(engine);
     rules_fini(&v.rules);
   }
   judge_disk.owner = 0;
@@ -302,8 +309,8 @@ uint64_t judge_directory(unsigned what) {
   uint64_t seen = 0 /* of nothing */, kind = summary(&report, &v);
   if (engine != NULL) {
     status = COUPON_OK;
-    seen = digest(engine);
-    end_engine(engine);
+    seen = judge_digest(engine);
+    judge_end(engine);
     if ((what & JUDGE_BESIDE_OWNER) != 0) read_beside_owner(&v);
   }
   rules_fini(&v.rules);

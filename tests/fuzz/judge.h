@@ -34,4 +34,19 @@ uint64_t judge_directory(unsigned what);
 /* Says what is wrong, after "FINDING: ", and ends the process. */
 _Noreturn void judge_finding(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
+/* --- parts of it, for targets with a judgement of their own ---------------------------------------- */
+
+#include "coupon/coupon.h"
+
+/* Opens the disk; any answer but OK, CORRUPT, VERSION and ACCESS is a finding. */
+coupon_status judge_open(bool read_only, coupon_engine **engine, struct coupon_report *report);
+/* Closes and frees. */
+void judge_end(coupon_engine *engine);
+struct coupon_campaign_info judge_info_at(coupon_engine *engine, uint64_t index);
+struct coupon_ticket judge_ticket_at(coupon_engine *engine, uint64_t campaign, uint64_t number);
+/* A checksum of campaigns and tickets, with all that must be true of them looked at. */
+uint64_t judge_digest(coupon_engine *engine);
+/* One more campaign, and one more ticket in each. */
+void judge_go_on(coupon_engine *engine);
+
 #endif

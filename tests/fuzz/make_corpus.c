@@ -9,6 +9,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/bytes.h"
+#include "checkpoint_input.h"
 #include "log_build.h"
 #include "log_input.h"
 #include "target.h"
@@ -102,6 +104,57 @@ static void make_logs(void) {
   save_log(&made, "many");
 }
 
+/* --- checkpoints ------------------------------------------------------------------------------------------ */
+
+/* The mutator has a mutation of libFuzzer's in it, which is not asked for here. */
+size_t LLVMFuzzerMutate(uint8_t *data, size_t size, size_t max_size) {
+  (void)data, (void)max_size;
+  return size;
+}
+
+static void save_checkpoint(struct checkpoint_build *made, const char *name) {
+  static const unsigned char of_checkpoints[LOG_IDENTITY_SIZE] = "fuzz.checkpoint!";
+  checkpoint_input_seal(made->bytes, made->size, of_checkpoints, true);
+  save("checkpoint", name, made->bytes, made->size);
+}
+
+static void make_checkpoints(void) {
+  struct checkpoint_build made = checkpoint_build_begin(4096, 900);
+  save_checkpoint(&made, "empty");
+
+  checkpoint_build_chunk(&made, 1, 0, 0);
+  (void)checkpoint_build_campaign(&made, 10, 80, 3, "three tickets");
+  unsigned char *campaign = checkpoint_build_campaign(&made, 11, 160, 4, "uuids");
+  cpn_put_u32(campaign + 44, 1);
+  campaign = checkpoint_build_campaign(&made, 12, 240, 2, "");
+  cpn_put_u64(campaign + 16, 0); /* no limit */
+  checkpoint_build_chunk(&made, 2, 0, 1);
+  checkpoint_build_tickets(&made, 2, false, 5, 320, 24, 100);
+  checkpoint_build_chunk(&made, 2, 0, 3);
+  checkpoint_build_tickets(&made, 1, false, 9, 400, 0, 200);
+  checkpoint_build_chunk(&made, 2, 1, 1);
+  checkpoint_build_tickets(&made, 4, true, 1, 480, 32, 300);
+  checkpoint_build_chunk(&made, 2, 2, 1);
+  checkpoint_build_tickets(&made, 2, false, 7, 640, 24, 400);
+  save_checkpoint(&made, "three-campaigns");
+
+  made = checkpoint_build_begin(4096, 900);
+  checkpoint_build_chunk(&made, 1, 0, 0);
+  campaign = checkpoint_build_campaign(&made, 10, 80, 2, "window");
+  cpn_put_u64(campaign + 24, 100);
+  cpn_put_u64(campaign + 32, 500);
+  cpn_put_u64(campaign + 56, 160);
+  cpn_put_u64(campaign + 64, 800);
+  campaign = checkpoint_build_campaign(&made, 11, 880, 3, "dropped");
+  cpn_put_u64(campaign + 32, 500);
+  cpn_put_u64(campaign + 64, 960);
+  cpn_put_u32(campaign + 80, 3);
+  cpn_put_u64(campaign + 88, 1);
+  checkpoint_build_chunk(&made, 2, 0, 1);
+  checkpoint_build_tickets(&made, 2, false, 1, 240, 24, 300);
+  save_checkpoint(&made, "windows-dropped");
+}
+
 int main(int argc, char **argv) {
   if (argc != 2) {
     (void)fputs("usage: make_corpus DIRECTORY\n", stderr);
@@ -109,5 +162,6 @@ int main(int argc, char **argv) {
   }
   directory = argv[1];
   make_logs();
+  make_checkpoints();
   return 0;
 }
