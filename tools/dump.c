@@ -34,8 +34,8 @@ static void field_text(struct dump *dump, const char *name, const char *value) {
 }
 
 static void place(struct dump *dump, const struct read_record *record) {
-  char file[READ_FILE_MAX];
-  read_segment_name(record->segment, file);
+  char file[READ_FILE_MAX] = "checkpoint"; /* what stands before the first segment */
+  if (record->segment != 0) read_segment_name(record->segment, file);
   if (!dump->as_json) {
     printf("%" PRIu64 " %s %" PRIu64 " %" PRIu64 " %s", record->lsn, file, record->offset, record->life,
            record_type_name(record->type));
@@ -110,6 +110,9 @@ static void print_record(void *context, const struct read_record *record) {
     case RECORD_ISSUE:
     case RECORD_ISSUE_UUID:
       ticket(dump, record);
+      break;
+    case RECORD_RELEASED:
+      field(dump, "tickets", read_u64(record->body));
       break;
     default:
       break;

@@ -112,6 +112,10 @@ static void print_text(const struct verification *v, const char *verdict) {
     printf("ended      still open, in process %" PRIu64 "\n", finding->owner.pid);
   else
     printf("ended      %s\n", finding->ended ? "closed" : "not closed: by a crash, or killed");
+  if (finding->checkpoint != 0)
+    printf("begins     behind checkpoint %" PRIu64 "; the log before it is gone\n", finding->checkpoint);
+  if (finding->damaged_checkpoint != 0)
+    printf("damaged    checkpoint %" PRIu64 ": it is passed over, and not needed\n", finding->damaged_checkpoint);
   if (finding->cut_bytes > 0)
     printf("torn tail  %" PRIu64 " bytes, %s at %" PRIu64 "\n", finding->cut_bytes, finding->cut_file,
            finding->cut_offset);
@@ -167,6 +171,8 @@ static void print_json(const struct verification *v, const char *verdict, bool o
   json_u64(&json, "voids", v->rules.voids);
   json_u64(&json, "lives", finding->lives);
   json_u64(&json, "lsn", finding->lsn);
+  json_u64(&json, "checkpoint", finding->checkpoint);
+  json_u64(&json, "damaged_checkpoint", finding->damaged_checkpoint);
   json_bool(&json, "open_elsewhere", finding->owner.held);
   json_bool(&json, "ended", finding->ended);
   json_u64(&json, "cut_bytes", finding->cut_bytes);

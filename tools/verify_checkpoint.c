@@ -177,7 +177,7 @@ static uint64_t take_page(struct checkpoint *c, uint64_t index, const unsigned c
     if (!fits || !ticket_can_be(c, k, &t)) return 0;
     k->found++;
     c->tickets++;
-    if (c->visitor->ticket != NULL) c->visitor->ticket(c->visitor->context, index, &t);
+    if (c->visitor->ticket != NULL) c->visitor->ticket(c->visitor->context, index, &k->says, &t);
   }
   return length;
 }

@@ -27,7 +27,9 @@ struct checkpoint_ticket {
 struct checkpoint_visitor {
   void *context;
   void (*campaign)(void *context, uint64_t index, const struct checkpoint_campaign *campaign);
-  void (*ticket)(void *context, uint64_t index, const struct checkpoint_ticket *ticket);
+  /* The campaign's name is not known any more. */
+  void (*ticket)(void *context, uint64_t index, const struct checkpoint_campaign *campaign,
+                 const struct checkpoint_ticket *ticket);
 };
 
 struct checkpoint_finding {
@@ -45,5 +47,10 @@ void checkpoint_file_name(uint64_t number, char name[READ_FILE_MAX]);
  * campaign's tickets file is there is not looked at. */
 void checkpoint_read(struct file *file, const unsigned char *identity, uint64_t number,
                      const struct checkpoint_visitor *visitor, struct checkpoint_finding *finding);
+
+/* The same, told as the records that the checkpoint stands for, campaign by campaign: CAMPAIGN, OPEN, tickets or RELEASED,
+ * CLOSE; their segment is 0, which there is not. OPEN and CLOSE have the times that the campaign has for them. */
+void checkpoint_tell(struct file *file, const unsigned char *identity, uint64_t number, read_visit *visit,
+                     void *context, struct checkpoint_finding *finding);
 
 #endif

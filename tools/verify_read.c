@@ -7,7 +7,7 @@
  */
 #include "verify_read.h"
 
-#include "verify_file.h"
+#include "verify_checkpoint.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -29,6 +29,9 @@ enum { FRAME_HEADER = 64, FRAME_FIRST_LSN = 8, FRAME_SYNCED_LSN = 16, FRAME_LIFE
 struct reader {
   int directory;
   unsigned char identity[FILE_IDENTITY];
+  uint64_t first_segment;               /* the first that has to exist, as the manifest says */
+  uint64_t checkpoints[2];              /* the newest one's number there, and the older one's; or 0 */
+  uint64_t start_segment, start_offset; /* where reading begins */
   uint64_t limit_lsn; /* nothing beyond is read; and, if there is a limit, everything up to it must be there */
   uint64_t highest;   /* number of the last segment in the directory */
   uint64_t life;      /* of the frame before */
@@ -272,7 +275,7 @@ static enum step judge_end(struct reader *r, struct file *file, const struct fil
 static enum step walk(struct reader *r, struct file *file, const struct file *next,
                       const struct read_finding *bad_next) {
   uint64_t end_lsn = next->open ? next->first_lsn : UINT64_MAX;
-  uint64_t offset = FILE_BLOCK;
+  uint64_t offset = file->number == r->start_segment ? r->start_offset : FILE_BLOCK;
   const char *why = "the file is full";
   enum step step = STEP_ON;
   if (end_lsn < r->finding->lsn)
@@ -291,11 +294,14 @@ static void read_segments(struct reader *r) {
   struct file files[2] = {{.open = false}, {.open = false}};
   struct file *file = &files[0];
   struct file *next = &files[1];
-  enum step step = open_segment(r, 1, file);
+  enum step step = open_segment(r, r->start_segment, file);
+  uint64_t lsn = r->finding->lsn;
   if (step == STEP_ON && !file->open)
     step = judge(r, READ_DAMAGED, file->name, 0, "the first segment is missing");
-  else if (step == STEP_ON && file->first_lsn != 0)
+  else if (step == STEP_ON && lsn == 0 && file->first_lsn != 0)
     step = judge(r, READ_DAMAGED, file->name, 0, "the first segment does not begin at LSN 0");
+  else if (step == STEP_ON && lsn != 0 && (file->first_lsn >= lsn || r->start_offset > file->size))
+    step = judge(r, READ_DAMAGED, file->name, 0, "the segment does not hold what the checkpoint says it does");
   while (step == STEP_ON) {
     /* What is wrong with the next file is told when all of this one has been read, and only if that matters. */
     struct read_finding bad_next;
@@ -356,6 +362,16 @@ static void judge_no_manifest(struct reader *r) {
           r->highest == 0 ? "it is no coupon directory" : "its creation was not finished, and it holds nothing");
 }
 
+static void take_manifest(struct reader *r, const unsigned char *m) {
+  memcpy(r->identity, m + 16, FILE_IDENTITY);
+  r->first_segment = read_u64(m + 40);
+  r->checkpoints[0] = read_u64(m + 48);
+  r->checkpoints[1] = read_u64(m + 56);
+  if (r->first_segment == 0 || (r->first_segment != 1 && r->checkpoints[1] == 0) ||
+      (r->checkpoints[1] != 0 && r->checkpoints[1] >= r->checkpoints[0]))
+    judge(r, READ_DAMAGED, "manifest", 0, "it names checkpoints, or a first segment, that cannot be");
+}
+
 /* The manifest's bytes are judged and the identity is taken. False: the finding has the verdict. */
 static bool read_manifest(struct reader *r) {
   struct file manifest = {.name = "manifest"};
@@ -373,14 +389,63 @@ static bool read_manifest(struct reader *r) {
     cannot_read(r, &manifest);
   else if (memcmp(m, "CPNMANIF", 8) != 0 || file_checksum(m, 504) != read_u64(m + 504))
     judge(r, READ_DAMAGED, "manifest", 0, "the manifest's magic or checksum is wrong");
-  else if (read_u32(m + 8) != 1 || read_u32(m + 12) != FILE_BLOCK || read_u64(m + 40) != 1 ||
-           !file_all_zero(m + 48, 456))
+  else if (read_u32(m + 8) != 1 || read_u32(m + 12) != FILE_BLOCK || !file_all_zero(m + 64, 440))
     judge(r, READ_NEWER, "manifest", 0, "it is of version %" PRIu32 ", or uses bytes that version 1 leaves as they are",
           read_u32(m + 8));
   else
-    memcpy(r->identity, m + 16, FILE_IDENTITY);
+    take_manifest(r, m);
   file_close(&manifest);
   return r->finding->verdict == READ_OK;
+}
+
+/* --- checkpoints ------------------------------------------------------------------------------ */
+
+/* Judges one. C of a first block that is valid is proof. A checkpoint that is not there is one that is damaged. */
+static void judge_checkpoint(struct reader *r, uint64_t number, struct file *file, struct checkpoint_finding *found) {
+  const struct checkpoint_visitor nobody = {NULL, NULL, NULL};
+  *found = (struct checkpoint_finding){.verdict = READ_DAMAGED, .why = "it is missing"};
+  checkpoint_file_name(number, file->name);
+  if (file_open(file, r->directory))
+    checkpoint_read(file, r->identity, number, &nobody, found);
+  else if (errno != ENOENT)
+    *found = (struct checkpoint_finding){.verdict = READ_UNREADABLE, .why = "it cannot be read"};
+  if (found->known) take_proof(r, found->lsn, file->name, 0);
+  if (found->verdict == READ_OK && found->segment < r->first_segment) {
+    found->verdict = READ_DAMAGED;
+    found->why = "it leads to a segment that need not exist";
+  }
+}
+
+static void begin_behind(struct reader *r, uint64_t number, struct file *file, struct checkpoint_finding *found) {
+  r->start_segment = found->segment;
+  r->start_offset = found->segment_offset;
+  r->life = r->finding->lives = found->life;
+  r->finding->lsn = found->lsn;
+  r->finding->checkpoint = number;
+  if (r->visit != NULL) checkpoint_tell(file, r->identity, number, r->visit, r->context, found);
+}
+
+/* Where reading begins: the log is read whole as long as it is there; else behind the older checkpoint, which leaves most to
+ * be looked at, or behind the newest. One that is damaged is told, and is damage of the directory if there is no other way;
+ * what is of a newer version is never passed over. */
+static void find_start(struct reader *r) {
+  r->start_segment = 1;
+  r->start_offset = FILE_BLOCK;
+  for (int i = 1; i >= 0; i--) {
+    struct file file = {.open = false};
+    struct checkpoint_finding found;
+    if (r->checkpoints[i] == 0) continue;
+    judge_checkpoint(r, r->checkpoints[i], &file, &found);
+    bool last_way = r->first_segment != 1 && r->finding->checkpoint == 0 && i == 0;
+    if (found.verdict == READ_OK && r->first_segment != 1 && r->finding->checkpoint == 0)
+      begin_behind(r, r->checkpoints[i], &file, &found);
+    else if (found.verdict == READ_NEWER || found.verdict == READ_UNREADABLE || (found.verdict != READ_OK && last_way))
+      judge(r, found.verdict, file.name, found.offset, "%s", found.why);
+    else if (found.verdict == READ_DAMAGED)
+      r->finding->damaged_checkpoint = r->checkpoints[i];
+    file_close(&file);
+    if (r->finding->verdict != READ_OK) return;
+  }
 }
 
 void read_log(const char *directory, uint64_t limit_lsn, read_visit *visit, void *context,
@@ -403,7 +468,10 @@ void read_log(const char *directory, uint64_t limit_lsn, read_visit *visit, void
             "process %ld is opening the directory and has not said yet what is durable", (long)finding->owner.locker);
     else {
       if (finding->owner.held && finding->owner.durable_lsn < r.limit_lsn) r.limit_lsn = finding->owner.durable_lsn;
-      read_segments(&r);
+      find_start(&r);
+      /* What a checkpoint knows was durable, whatever an old hint says. */
+      if (finding->owner.held && finding->lsn > r.limit_lsn) r.limit_lsn = finding->lsn;
+      if (finding->verdict == READ_OK) read_segments(&r);
     }
   }
   close(r.directory);

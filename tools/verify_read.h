@@ -27,7 +27,7 @@ enum { READ_FILE_MAX = 32, READ_WHY_MAX = 224 };
 /* A record of a valid frame, whose length suits its type. `body` is what follows the first 8 bytes. */
 struct read_record {
   uint64_t lsn;     /* of the byte past it */
-  uint64_t segment; /* the file's number */
+  uint64_t segment; /* the file's number; 0: a checkpoint stands for the record */
   uint64_t offset;  /* of the record in that file */
   uint64_t life;
   unsigned type;
@@ -59,9 +59,11 @@ struct read_finding {
   uint64_t frames;
   uint64_t records;
   uint64_t lives;
-  uint64_t lsn;       /* the end of what was read */
-  bool ended;         /* the last record is END: the directory was closed, not killed */
-  uint64_t cut_bytes; /* of a torn tail; recovery will cut it, and none of it was final */
+  uint64_t checkpoint;         /* behind which the log was read, because what lies before is gone; 0: read whole */
+  uint64_t damaged_checkpoint; /* one that the manifest names and that is no good; 0: none */
+  uint64_t lsn;                /* the end of what was read */
+  bool ended;                  /* the last record is END: the directory was closed, not killed */
+  uint64_t cut_bytes;          /* of a torn tail; recovery will cut it, and none of it was final */
   char cut_file[READ_FILE_MAX];
   uint64_t cut_offset;
 };

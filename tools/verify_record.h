@@ -16,7 +16,9 @@ enum {
   RECORD_OPEN,
   RECORD_CLOSE,
   RECORD_ISSUE,
-  RECORD_ISSUE_UUID
+  RECORD_ISSUE_UUID,
+  /* In no log: what a checkpoint says of a campaign whose tickets are elsewhere; its body is how many. */
+  RECORD_RELEASED = 256
 };
 
 /* The kinds of user identity that a CAMPAIGN record can name. */

@@ -58,12 +58,13 @@ static void take_campaign(void *context, uint64_t index, const struct checkpoint
   told.released |= campaign->released && !campaign->dropped;
 }
 
-static void take_ticket(void *context, uint64_t index, const struct checkpoint_ticket *ticket) {
+static void take_ticket(void *context, uint64_t index, const struct checkpoint_campaign *campaign,
+                        const struct checkpoint_ticket *ticket) {
   (void)context;
   if (told.ticket_count >= TICKETS) judge_finding("more tickets than an input can hold");
-  bool uuid = told.campaigns[index].user_kind == KIND_UUID;
+  bool uuid = campaign->user_kind == KIND_UUID;
   uint64_t user[2] = {cpn_get_u64(ticket->user), uuid ? cpn_get_u64(ticket->user + 8) : 0};
-  for (size_t i = 0; i < told.ticket_count && told.campaigns[index].user_limit != 0; i++)
+  for (size_t i = 0; i < told.ticket_count && campaign->user_limit != 0; i++)
     told.twins |= told.tickets[i].index == index && memcmp(told.tickets[i].user, user, sizeof user) == 0;
   told.tickets[told.ticket_count].index = index;
   told.tickets[told.ticket_count].says = *ticket;
