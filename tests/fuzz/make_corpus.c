@@ -137,6 +137,8 @@ static void make_checkpoints(void) {
   checkpoint_build_chunk(&made, 2, 2, 1);
   checkpoint_build_tickets(&made, 2, false, 7, 640, 24, 400);
   save_checkpoint(&made, "three-campaigns");
+  made.bytes[made.chunk + 64]++; /* another user, and the checksum is wrong */
+  save("checkpoint", "torn", made.bytes, made.size);
 
   made = checkpoint_build_begin(4096, 900);
   checkpoint_build_chunk(&made, 1, 0, 0);

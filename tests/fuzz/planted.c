@@ -46,8 +46,8 @@ bool __wrap_cpn_frame_begins_life(const struct cpn_frame *frame, const unsigned 
 enum cpn_decoded __wrap_cpn_manifest_decode(struct cpn_manifest *manifest, const unsigned char *block) {
   enum cpn_decoded decoded = __real_cpn_manifest_decode(manifest, block);
   if (!planted("manifest") || decoded != CPN_DECODED_NEWER) return decoded;
+  *manifest = (struct cpn_manifest){.first_segment = 1};
   memcpy(manifest->identity, block + 16, sizeof manifest->identity);
-  manifest->first_segment = 1;
   return CPN_DECODED_OK;
 }
 
