@@ -182,8 +182,10 @@ static void compare(coupon_engine *engine, const struct coupon_report *report, c
   struct coupon_stats stats = COUPON_STATS_INIT;
   if (coupon_read_stats(engine, &stats) != COUPON_OK) judge_finding("there are no figures");
   const struct read_finding *f = &v->finding;
-  if (report->recovered_lsn != f->lsn || report->records != f->records || report->tickets != v->rules.tickets ||
-      stats.life != f->lives || stats.campaigns != v->rules.count)
+  /* Behind a checkpoint the library reads what the verifier reads from the beginning, as long as it is there. */
+  bool all = report->checkpoint == 0 && f->checkpoint == 0;
+  if (report->recovered_lsn != f->lsn || (all && report->records != f->records) ||
+      report->tickets != v->rules.tickets || stats.life != f->lives || stats.campaigns != v->rules.count)
     judge_finding("the library read %llu records to LSN %llu, the verifier %llu to %llu",
                   (unsigned long long)report->records, (unsigned long long)report->recovered_lsn,
                   (unsigned long long)f->records, (unsigned long long)f->lsn);
@@ -234,8 +236,26 @@ void judge_go_on(coupon_engine *engine) {
   }
 }
 
+/* A log that is longer than its segments by far, with checkpoints now and then: the first of the segments goes. */
+static void go_on_with_checkpoints(coupon_engine *engine) {
+  struct coupon_campaign_spec spec = COUPON_CAMPAIGN_SPEC_INIT;
+  spec.id = UINT64_C(0x636865636b);
+  spec.stock = 60;
+  if (coupon_create(engine, &spec, COUPON_POLL) < 0) judge_finding("no campaign can be added");
+  for (uint64_t user = 0; user < 36; user++) {
+    struct coupon_ticket ticket = COUPON_TICKET_INIT;
+    coupon_status status = coupon_try_issue(engine, spec.id, user, &ticket);
+    if (status != COUPON_ISSUED) judge_finding("a request was answered %s", coupon_status_name(status));
+    while (cpn_wait_step(engine) > 0) {
+    }
+    if (user % 12 != 8) continue;
+    status = coupon_checkpoint(engine, COUPON_POLL);
+    if (status != COUPON_OK) judge_finding("a checkpoint was answered %s", coupon_status_name(status));
+  }
+}
+
 /* Opening for writing keeps what was seen, or refuses as looking did; and what is closed opens again as it was. */
-static void write_and_read(coupon_status expected, uint64_t seen, bool goes_on) {
+static void write_and_read(coupon_status expected, uint64_t seen, unsigned what) {
   coupon_engine *engine;
   struct coupon_report report;
   coupon_status status = judge_open(false, &engine, &report);
@@ -245,7 +265,8 @@ static void write_and_read(coupon_status expected, uint64_t seen, bool goes_on) 
     judge_finding("opening for writing answered %s: %s", coupon_status_name(status), report.message);
   if (status != COUPON_OK) return;
   if (judge_digest(engine) != seen) judge_finding("opening for writing keeps something else than was seen");
-  if (goes_on) judge_go_on(engine);
+  if ((what & JUDGE_GOES_ON) != 0) judge_go_on(engine);
+  if ((what & JUDGE_CHECKPOINTS) != 0) go_on_with_checkpoints(engine);
   uint64_t left = judge_digest(engine);
   judge_end(engine);
   struct verified v;
@@ -298,7 +319,7 @@ static uint64_t summary(const struct coupon_report *report, const struct verifie
 
 unsigned judge_choose(uint64_t sum) {
   return (sum % 8 == 0 ? JUDGE_GOES_ON : 0U) | (sum % 16 == 1 ? JUDGE_BESIDE_OWNER : 0U) |
-         (sum % 4 == 2 ? JUDGE_REFUSED_TWICE : 0U);
+         (sum % 4 == 2 ? JUDGE_REFUSED_TWICE : 0U) | (sum % 64 == 3 ? JUDGE_CHECKPOINTS : 0U);
 }
 
 uint64_t judge_directory(unsigned what) {
@@ -314,7 +335,6 @@ uint64_t judge_directory(unsigned what) {
     if ((what & JUDGE_BESIDE_OWNER) != 0) read_beside_owner(&v);
   }
   rules_fini(&v.rules);
-  if (status >= 0 || status == COUPON_E_ACCESS || (what & JUDGE_REFUSED_TWICE) != 0)
-    write_and_read(status, seen, (what & JUDGE_GOES_ON) != 0);
+  if (status >= 0 || status == COUPON_E_ACCESS || (what & JUDGE_REFUSED_TWICE) != 0) write_and_read(status, seen, what);
   return kind;
 }

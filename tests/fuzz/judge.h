@@ -21,10 +21,10 @@ extern struct memory_disk judge_disk;
 /* Once, before the first input. */
 void judge_begin(void);
 
-/* What to look at besides: that the engine goes on, that a reader beside an owner stops, that opening for writing refuses what
+/* What to look at besides: that the engine goes on, and with checkpoints, that a reader beside an owner stops, that opening for writing refuses what
  * looking did. These take longer than all the rest, so each in a part of the inputs; judge_choose() makes that out of the
  * input's checksum, so that a finding can be repeated from it. */
-enum { JUDGE_GOES_ON = 1, JUDGE_BESIDE_OWNER = 2, JUDGE_REFUSED_TWICE = 4 };
+enum { JUDGE_GOES_ON = 1, JUDGE_BESIDE_OWNER = 2, JUDGE_REFUSED_TWICE = 4, JUDGE_CHECKPOINTS = 8 };
 unsigned judge_choose(uint64_t sum);
 
 /* Judges what lies on the disk. Returns a summary of what happened, the same number for what looks alike: a driver without
