@@ -142,7 +142,8 @@ static uint64_t bits_at(const unsigned char *bits, uint64_t at, unsigned width) 
 
 static bool ticket_can_be(const struct checkpoint *c, struct kept *k, const struct checkpoint_ticket *t) {
   const struct checkpoint_campaign *says = &k->says;
-  bool can = t->lsn > k->last_lsn && t->lsn <= c->finding->lsn &&
+  uint64_t record = says->user_kind == KIND_UUID ? 32 : 24;
+  bool can = t->lsn > k->last_lsn && t->lsn - k->last_lsn >= record && t->lsn <= c->finding->lsn &&
              (says->closed_lsn == 0 || t->lsn < says->closed_lsn) && t->time_ns >= k->last_ns &&
              t->time_ns <= c->finding->time_ns && t->time_ns >= says->opens_at_ns &&
              (says->closes_at_ns == 0 || t->time_ns < says->closes_at_ns);

@@ -132,13 +132,14 @@ static coupon_status begin_tickets(struct loading *loading, const struct cpn_chu
   return cpn_campaign_is_live(campaign) ? COUPON_OK : damaged(loading, fault, "tickets of a released campaign");
 }
 
-/* LSNs rise, within what the campaign and the checkpoint allow; all else is cpn_restore_tickets()'s to check. */
+/* LSNs rise, by a record's length at least (tickets are found by them), within what the campaign and the checkpoint allow; all else is cpn_restore_tickets()'s to check. */
 static bool lsns_are_possible(struct loading *loading, uint32_t count) {
   const uint64_t closed = lsn_at(&loading->campaign->closed_lsn);
+  const uint64_t record_bytes = (uint64_t)cpn_issue_words(loading->campaign->tickets.user_words) * 8;
   bool possible = true;
   uint64_t before = loading->lsn, last_ns = 0;
   for (uint32_t i = 0; i < count; i++) {
-    possible &= loading->rows[i].lsn > before;
+    possible &= loading->rows[i].lsn > before && loading->rows[i].lsn - before >= record_bytes;
     before = loading->rows[i].lsn;
     last_ns = cpn_max_u64(last_ns, loading->rows[i].time_ns);
   }

@@ -155,6 +155,13 @@ static void make_checkpoints(void) {
   checkpoint_build_chunk(&made, 2, 0, 1);
   checkpoint_build_tickets(&made, 2, false, 1, 240, 24, 300);
   save_checkpoint(&made, "windows-dropped");
+
+  made = checkpoint_build_begin(4096, 900);
+  checkpoint_build_chunk(&made, 1, 0, 0);
+  (void)checkpoint_build_campaign(&made, 10, 80, 2, "");
+  checkpoint_build_chunk(&made, 2, 0, 1);
+  checkpoint_build_tickets(&made, 2, false, 1, 240, 16, 300); /* closer than two records can be */
+  save_checkpoint(&made, "too-close");
 }
 
 int main(int argc, char **argv) {
