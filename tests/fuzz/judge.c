@@ -45,6 +45,11 @@ struct verified {
 
 static void visit(void *context, const struct read_record *record) {
   struct verified *v = context;
+  if (record->segment == 0) { /* a checkpoint's, which has no frames */
+    v->lsn = record->lsn > v->lsn ? record->lsn : v->lsn;
+    rules_take(&v->rules, record);
+    return;
+  }
   bool new_frame = record->offset != v->next_offset || record->segment != v->segment;
   if (new_frame && v->frame_count < FRAME_ENDS_MAX) v->frame_ends[v->frame_count++] = v->lsn;
   v->next_offset = record->offset + (uint64_t)(record->body[-6] | record->body[-5] << 8) * 8; /* its length in words */
