@@ -77,7 +77,7 @@ static void live_and_die(struct sale_board *board, struct torture_random *random
 
 int main(int argc, char **argv) {
   static const char *const planted[] = {"ack-before-written", NULL};
-  static const struct torture_plan plan = {.name = "kill", .counted = "kills", .rounds = 50, .planted = planted};
+  static const struct torture_plan plan = {.name = "kill", .counted = "kills", .rounds = 64, .planted = planted};
   torture_begin(&plan, argc, argv);
   struct sale_board *board = torture_shared(sizeof *board);
   char temporary[TORTURE_PATH_MAX] = "";
