@@ -88,7 +88,9 @@ void *torture_shared(size_t size);
 pid_t torture_fork(int (*run)(void *context), void *context);
 /* Waits for it: its exit status, or 1000 + signal. */
 int torture_wait(pid_t child);
-/* Waits, and hands on what the child found: ends this process unless it returned 0. */
+/* Waits, and hands on what the child found: it ends this process, too. Else as torture_wait(). */
+int torture_hear(pid_t child);
+/* The same for a child that has to return 0. */
 void torture_must(pid_t child);
 
 void torture_sleep_us(uint64_t microseconds);
