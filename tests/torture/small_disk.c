@@ -139,6 +139,10 @@ void small_disk_make(struct small_disk *disk, const char *path, bool ext4) {
   quota = torture_shared(sizeof *quota);
 }
 
+void small_disk_unmount(const struct small_disk *disk) {
+  if (disk->kind != SMALL_QUOTA) (void)umount2(disk->path, MNT_DETACH);
+}
+
 /* --- filling ---------------------------------------------------------------------------------------- */
 
 static void ballast_name(const struct small_disk *disk, unsigned number, char name[TORTURE_PATH_MAX]) {

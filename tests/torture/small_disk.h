@@ -23,6 +23,9 @@ extern const char *const small_disk_names[SMALL_KINDS];
  * `ext4` it is one of those if that can be done. The image of an ext4 is `path`.image. */
 void small_disk_make(struct small_disk *disk, const char *path, bool ext4);
 
+/* For a process that goes on without it. */
+void small_disk_unmount(const struct small_disk *disk);
+
 /* From now on there is room for `free_bytes` more, about, but for what is there already. */
 void small_disk_fill(const struct small_disk *disk, uint64_t free_bytes);
 /* From now on no file can be made, though there may be room (ext4: as small_disk_fill() with nothing free). */
