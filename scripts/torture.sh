@@ -1,22 +1,24 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# The long forms of the matrix (docs/TESTING.md): scripts/torture.sh [--seconds N] [--ledger FILE] [--planted NAME] [ROW ...]
+# The long forms of the matrix (docs/TESTING.md):
+#   scripts/torture.sh [--seconds N] [--ledger FILE] [--planted NAME] [ROW ...]
 #
-# Builds, and runs the rows one after the other, all or those that are named: first those that are complete in themselves,
-# then the others, which share what is left of the N seconds (3600). Ends with a table and "N passed, N failed"; status 0 only
-# if every row held. Each run of a row is a line in the ledger ($XDG_STATE_HOME/coupon/torture.tsv): date, row, first seed, last
-# seed, count, seconds, verdict. A row begins with the seed behind the last one that held there, and the table shows what
-# all runs come to beside the row's goal. What a failed row has left behind is kept in build/torture-kept/.
+# Builds, and runs the rows one after the other, all or those that are named: first those that are complete in
+# themselves, then the others, which share what is left of the N seconds (3600). Ends with a table and "N passed, N
+# failed"; status 0 only if every row held. Each run of a row is a line in the ledger
+# ($XDG_STATE_HOME/coupon/torture.tsv): date, row, first seed, last seed, count, seconds, verdict. A row begins with the
+# seed behind the last one that held there, and the table shows what all runs come to beside the row's goal. What a
+# failed row has left behind is kept in build/torture-kept/.
 #
-# With --planted the rigs that know that bug run with it, and the end has to be status 1; the ledger is left alone. An
-# unknown name lists those there are.
+# With --planted the rigs that know that bug run with it, and the end has to be status 1: each has found it. Status 0: one has
+# not. 2: one could not be run. The ledger is left alone. An unknown name lists those there are.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 seconds=3600 ledger=${XDG_STATE_HOME:-${HOME:-build}/.local/state}/coupon/torture.tsv planted='' wanted=()
 usage() {
-  sed -n '4,14s/^# \{0,1\}//p' "$0" >&2
+  sed -n '4,17s/^# \{0,1\}//p' "$0" >&2
   exit 2
 }
 while [ $# -gt 0 ]; do
@@ -34,10 +36,10 @@ done
 
 # row NAME WEIGHT GOAL UNIT PATTERN MODE TREE BINARY ARGUMENT...
 #
-# WEIGHT is the row's part of the time. GOAL is what all runs together should come to, "all" where one run is complete. What is
-# counted is found in the output by PATTERN, with one group, summed over its lines; "-" counts seconds. MODE: whole, it ends
-# when it is complete; timed, it takes @SECONDS@; again, it is run again and again until its time is over. @SEED@ is where it
-# begins, @STATE@ a directory that stays, @SOURCE@ this checkout. TREE is the preset that builds it.
+# WEIGHT is the row's part of the time. GOAL is what all runs together should come to, "all" where one run is complete.
+# What is counted is found in the output by PATTERN, with one group, summed over its lines; "-" counts seconds. MODE: whole,
+# it ends when it is complete; timed, it takes @SECONDS@; again, it is run again and again until its time is over. @SEED@ is
+# where it begins, @STATE@ a directory that stays, @SOURCE@ this checkout. TREE is the preset that builds it.
 torture='^counted ([0-9]+) '
 rows() {
   row damage 0 all places '^([0-9]+) (bits|torn)' whole release tests/test_damage --jobs 1
@@ -55,11 +57,12 @@ rows() {
   row openers 1 10000 races "$torture" timed release tests/torture/torture_openers --seed @SEED@ --seconds @SECONDS@
   row linear 4 1000000 histories '^([0-9]+) histories' again release tests/plain_race_linear 1 @SEED@
   row soak 8 86400 seconds - timed release tests/torture/torture_soak --seed @SEED@ --seconds @SECONDS@
-  row fuzz-segment 4 28800 seconds - timed fuzz tests/fuzz/fuzz_segment "${fuzz[@]}" @STATE@/corpus/segment @SOURCE@/tests/fuzz/corpus/segment
-  row fuzz-checkpoint 4 28800 seconds - timed fuzz tests/fuzz/fuzz_checkpoint "${fuzz[@]}" @STATE@/corpus/checkpoint @SOURCE@/tests/fuzz/corpus/checkpoint
-  row fuzz-manifest 2 28800 seconds - timed fuzz tests/fuzz/fuzz_manifest "${fuzz[@]}" @STATE@/corpus/manifest @SOURCE@/tests/fuzz/corpus/manifest
+  local name
+  for name in segment checkpoint manifest; do # libFuzzer adds to the first directory
+    row fuzz-$name 3 28800 seconds - timed fuzz tests/fuzz/fuzz_$name -max_total_time=@SECONDS@ -seed=@SEED@ \
+      @STATE@/corpus/$name @SOURCE@/tests/fuzz/corpus/$name
+  done
 }
-fuzz=(-max_total_time=@SECONDS@ -seed=@SEED@)
 
 # plant NAME ROW PATTERN TREE BINARY ARGUMENT...: with that bug the program has to say PATTERN.
 found='^FOUND by .* planted '
@@ -97,9 +100,9 @@ build_tree() {
   tree=$(tree_of "$preset")
   cmake --preset "$preset" -B "$tree" >"$work/build.log" 2>&1 || { tail -20 "$work/build.log" >&2; return 0; }
   known=$(ninja -C "$tree" -t targets all | cut -d: -f1)
-  for target in $(sort -u "$work/targets.$preset"); do
+  while read -r target; do
     if grep -qx "$target" <<<"$known"; then targets+=("$target"); fi
-  done
+  done < <(sort -u "$work/targets.$preset")
   [ ${#targets[@]} = 0 ] || cmake --build "$tree" --target "${targets[@]}" >"$work/build.log" 2>&1 ||
     { tail -20 "$work/build.log" >&2; echo "the build of $preset failed" >&2; exit 1; }
 }
@@ -154,7 +157,7 @@ count_in() { # LOG PATTERN
 
 next_seed() { # ROW
   [ -e "$ledger" ] || { echo 1; return; }
-  awk -F '\t' -v row="$1" '$2 == row && $7 == "ok" && $4 >= next_seed { next_seed = $4 + 1 } END { printf "%d", next_seed > 0 ? next_seed : 1 }' "$ledger"
+  awk -F '\t' -v row="$1" '$2 == row && $7 == "ok" && $4 > last { last = $4 } END { print last + 1 }' "$ledger"
 }
 
 sum_in_ledger() { # ROW
@@ -162,7 +165,7 @@ sum_in_ledger() { # ROW
   awk -F '\t' -v row="$1" '$2 == row && $7 == "ok" { sum += $5 } END { printf "%d", sum }' "$ledger"
 }
 
-passed=0 failed=0
+passed=0 failed=0 broken=0
 table=()
 conclude() { # NAME VERDICT COUNT UNIT FIRST LAST SECONDS GOAL
   local sum
@@ -266,6 +269,7 @@ run_plant() { # BUG ROW PATTERN TREE BINARY ARGUMENT…
     echo "$name: planted $bug, and NOT found (status $status)"
     tail -5 "$log" | sed 's/^/    | /'
   fi
+  [ $status != 127 ] || broken=1
   conclude "$name" $verdict 1 planted 1 1 $((SECONDS - began)) all
 }
 
@@ -327,4 +331,5 @@ else
   echo "ledger: $ledger"
 fi
 echo "$passed passed, $failed failed"
+[ $broken = 0 ] || exit 2
 [ $failed = 0 ]
