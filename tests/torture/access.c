@@ -46,6 +46,7 @@ static void plan_life(uint64_t close_after) {
   board->segment_size = SEGMENT_SIZE;
   board->log_buffer = 16384;
   board->commit_delay_ns = 0;
+  board->checkpoint_log = UINT64_MAX;
   board->close_after = close_after;
   atomic_store(&board->phase, SALE_STARTED);
   atomic_store(&board->failure, 0);

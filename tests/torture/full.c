@@ -45,6 +45,7 @@ static void plan_life(struct round *round, uint64_t segment_size, uint64_t close
   board->segment_size = segment_size;
   board->log_buffer = UINT64_C(4096) << torture_below(&round->random, 4);
   board->commit_delay_ns = 0;
+  board->checkpoint_log = UINT64_MAX; /* one would make room */
   board->close_after = close_after;
   board->tells_too_early = torture_is_planted("ack-before-written");
   atomic_store(&board->phase, SALE_STARTED);

@@ -28,6 +28,7 @@ static void plan_life(struct sale_board *board, struct torture_random *random) {
   board->segment_size = UINT64_C(4096) << torture_below(random, 4);
   board->log_buffer = UINT64_C(4096) << torture_below(random, 5);
   board->commit_delay_ns = torture_below(random, 3) == 0 ? torture_below(random, 200000) : 0;
+  board->checkpoint_log = torture_below(random, 2) == 0 ? UINT64_C(4096) << torture_below(random, 5) : UINT64_MAX;
   board->close_after = torture_below(random, 6) == 0 ? 1 + torture_below(random, 200) : 0;
   board->tells_too_early = torture_is_planted("ack-before-written");
   if (torture_below(random, 3) == 0) { /* the clock steps back */

@@ -46,8 +46,9 @@ struct sale_board {
   uint64_t seed;
   int32_t durability;
   uint64_t segment_size, log_buffer, commit_delay_ns;
-  uint64_t close_after; /* close after so many answers of this life; 0: never */
-  bool tells_too_early; /* the planted bug: does not wait until an answer is final */
+  uint64_t checkpoint_log; /* a checkpoint for so much log; UINT64_MAX: none */
+  uint64_t close_after;    /* close after so many answers of this life; 0: never */
+  bool tells_too_early;    /* the planted bug: does not wait until an answer is final */
 
   _Atomic uint64_t now_ns; /* the wall clock; the parent puts it back now and then */
   _Atomic uint32_t phase;

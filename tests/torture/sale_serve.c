@@ -56,6 +56,9 @@ struct coupon_options sale_options(struct sale_board *board) {
   options.segment_size_bytes = board->segment_size;
   options.log_buffer_bytes = board->log_buffer;
   options.commit_delay_ns = board->commit_delay_ns;
+#ifdef COUPON_TORTURE_CHECKPOINTS
+  options.checkpoint_log_bytes = board->checkpoint_log;
+#endif
   options.callbacks.clock = read_clock;
   options.callbacks.context = board;
   return options;
@@ -276,6 +279,18 @@ static void *sell(void *argument) {
   return NULL;
 }
 
+/* Beside those that the library makes by itself. */
+static void ask_for_a_checkpoint(struct server *server, struct torture_random *random) {
+#ifdef COUPON_TORTURE_CHECKPOINTS
+  if (server->board->checkpoint_log == UINT64_MAX || torture_below(random, 16) != 0) return;
+  coupon_status status = coupon_checkpoint(server->engine, COUPON_POLL);
+  TORTURE_CHECK(status == COUPON_NOT_FINAL || status == COUPON_OK || status == COUPON_E_FAILED, "a checkpoint: %s",
+                coupon_status_name(status));
+#else
+  (void)server, (void)random;
+#endif
+}
+
 int sale_serve(void *context) {
   struct sale_board *board = context;
   struct server server = {.board = board};
@@ -295,9 +310,12 @@ int sale_serve(void *context) {
         .server = &server, .journal = &board->journals[i], .random = torture_stream(board->seed, 10 + i)};
     if (pthread_create(&sellers[i].thread, NULL, sell, &sellers[i]) != 0) torture_cannot("a thread");
   }
+  struct torture_random random = torture_stream(board->seed, 2);
   while (atomic_load(&board->failure) == 0 &&
-         (board->close_after == 0 || atomic_load(&board->told) < board->close_after))
+         (board->close_after == 0 || atomic_load(&board->told) < board->close_after)) {
+    ask_for_a_checkpoint(&server, &random);
     torture_sleep_us(100);
+  }
   atomic_store(&board->phase, SALE_CLOSING);
   (void)coupon_close(server.engine);
   for (size_t i = 0; i < SALE_THREADS; i++) (void)pthread_join(sellers[i].thread, NULL);
