@@ -130,12 +130,11 @@ struct denial {
 enum { YES = COUPON_OK, NO = COUPON_E_ACCESS, EITHER = 1000 };
 
 static const struct denial denials[] = {
-    {"", 0000, NO, NO},          {"", 0300, NO, NO},          {"", 0400, NO, NO},
-    {"", 0600, NO, NO},          {"", 0500, EITHER, YES},
-    {"manifest", 0000, NO, NO},  {"manifest", 0200, NO, NO},  {"manifest", 0400, YES, YES},
-    {"lock", 0000, NO, NO},      {"lock", 0400, NO, YES},     {"owner", 0000, NO, YES}, /* nobody owns it: not asked */
-    {"owner", 0400, NO, YES},    {FIRST, 0000, NO, NO},       {FIRST, 0200, NO, NO},
-    {FIRST, 0400, YES, YES},     {"newest", 0000, NO, NO},    {"newest", 0400, NO, YES},
+    {"", 0000, NO, NO},       {"", 0300, NO, NO},         {"", 0400, NO, NO},         {"", 0600, NO, NO},
+    {"", 0500, EITHER, YES},  {"manifest", 0000, NO, NO}, {"manifest", 0200, NO, NO}, {"manifest", 0400, YES, YES},
+    {"lock", 0000, NO, NO},   {"lock", 0400, NO, YES},    {"owner", 0000, NO, YES}, /* nobody owns it: not asked */
+    {"owner", 0400, NO, YES}, {FIRST, 0000, NO, NO},      {FIRST, 0200, NO, NO},      {FIRST, 0400, YES, YES},
+    {"newest", 0000, NO, NO}, {"newest", 0400, NO, YES},
 };
 
 static void newest_segment(char name[64]) {
@@ -415,9 +414,15 @@ static void forked(void) {
 
 /* ---------------------------------------------------------------------------------------------------- */
 
-static void (*const scenes[])(void) = {denied,           something_else,       nowhere,
-                                       closed_under_a_sale, moved_under_a_sale, removed_under_a_sale,
-                                       robbed_under_a_sale, read_only_disk,     forked};
+static void (*const scenes[])(void) = {denied,
+                                       something_else,
+                                       nowhere,
+                                       closed_under_a_sale,
+                                       moved_under_a_sale,
+                                       removed_under_a_sale,
+                                       robbed_under_a_sale,
+                                       read_only_disk,
+                                       forked};
 
 static void drop_rights(const char *path) {
   if (chdir(path) != 0) torture_cannot("going into the directory");

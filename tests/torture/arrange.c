@@ -48,8 +48,7 @@ static struct verdict refusal(size_t index) {
 /* Without a manifest a directory is nobody's, and a writer makes a new one; unless there is a segment beside it that was
  * ever written to. A first one without a frame is an unfinished creation. */
 static struct verdict verdict_without_manifest(const struct arrangement *a, size_t length, bool reading) {
-  if (length > 1 || a->cells[0] >= OWN)
-    return (struct verdict){.status = COUPON_E_CORRUPT, .file = CPN_MANIFEST_NAME};
+  if (length > 1 || a->cells[0] >= OWN) return (struct verdict){.status = COUPON_E_CORRUPT, .file = CPN_MANIFEST_NAME};
   return (struct verdict){.status = reading ? COUPON_E_ACCESS : COUPON_OK};
 }
 
@@ -262,6 +261,7 @@ int main(int argc, char **argv) {
     simdisk_destroy(both);
   }
   char details[128];
-  (void)snprintf(details, sizeof details, "every %s of %u arrangements, twice", STEP == 1 ? "one" : "37th", ARRANGEMENTS);
+  (void)snprintf(details, sizeof details, "every %s of %u arrangements, twice", STEP == 1 ? "one" : "37th",
+                 ARRANGEMENTS);
   return torture_end(details);
 }

@@ -34,7 +34,7 @@ struct round {
 static struct tally {
   uint64_t disks[SMALL_KINDS], at_creation, at_append, at_recovery, told;
   char why[160];
-} *tally;
+} * tally;
 
 /* --- lives ------------------------------------------------------------------------------------------ */
 
@@ -166,7 +166,7 @@ static int run_round(void *context) {
   struct round *round = context;
   small_disk_make(&round->disk, round->path, torture_seed() % 4 == 0);
   torture_join(round->board->directory, round->path, "sale");
-  static void (*const kinds[])(struct round *round) = {fill_at_creation, fill_while_appending, fill_at_recovery};
+  static void (*const kinds[])(struct round * round) = {fill_at_creation, fill_while_appending, fill_at_recovery};
   kinds[torture_seed() % 3](round);
   check(round, sale_check_reading);
   if (torture_below(&round->random, 2) == 0) { /* and once more in vain, or not */
@@ -201,9 +201,9 @@ int main(int argc, char **argv) {
   }
   char details[512];
   (void)snprintf(details, sizeof details,
-                 "%" PRIu64 " at a segment's creation, %" PRIu64 " while appending, %" PRIu64 " at recovery; on %" PRIu64
-                 " tmpfs, %" PRIu64 " ext4, %" PRIu64 " with a quota in front of the system's calls%s%s; %" PRIu64
-                 " final answers",
+                 "%" PRIu64 " at a segment's creation, %" PRIu64 " while appending, %" PRIu64
+                 " at recovery; on %" PRIu64 " tmpfs, %" PRIu64 " ext4, %" PRIu64
+                 " with a quota in front of the system's calls%s%s; %" PRIu64 " final answers",
                  tally->at_creation, tally->at_append, tally->at_recovery, tally->disks[SMALL_TMPFS],
                  tally->disks[SMALL_EXT4], tally->disks[SMALL_QUOTA], tally->why[0] != 0 ? ": " : "", tally->why,
                  tally->told);

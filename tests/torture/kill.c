@@ -14,13 +14,11 @@
 
 #include "torture/sale_board.h"
 
-#define LIVES 40          /* in one directory, at most */
-#define WAIT_US 2000000   /* for a process that does not get as far as it should before it is killed */
+#define LIVES 40        /* in one directory, at most */
+#define WAIT_US 2000000 /* for a process that does not get as far as it should before it is killed */
 #define LOOK_EVERY_US 100
 
-static struct {
-  uint64_t opening, selling, closing, ended, directories, told;
-} tally;
+static struct { uint64_t opening, selling, closing, ended, directories, told; } tally;
 
 static void plan_life(struct sale_board *board, struct torture_random *random) {
   board->seed = torture_seed();

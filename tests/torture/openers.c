@@ -171,7 +171,8 @@ int main(int argc, char **argv) {
   small_disk_unmount(&disk);
   torture_directory_remove(path);
   char details[320];
-  (void)snprintf(details, sizeof details, "%" PRIu64 " : %" PRIu64 " won, %" PRIu64 " of them for a new directory, on %s%s",
-                 won[0], won[1], fresh, disk.kind == SMALL_TMPFS ? "a tmpfs" : "the disk: ", disk.why);
+  (void)snprintf(details, sizeof details,
+                 "%" PRIu64 " : %" PRIu64 " won, %" PRIu64 " of them for a new directory, on %s%s", won[0], won[1],
+                 fresh, disk.kind == SMALL_TMPFS ? "a tmpfs" : "the disk: ", disk.why);
   return torture_end(details);
 }

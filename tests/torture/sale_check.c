@@ -23,7 +23,8 @@ static uint64_t user_of(const struct shelf *shelf, const struct coupon_ticket *t
   memcpy(&user, ticket->uuid + 8, sizeof user);
   unsigned char uuid[COUPON_UUID_SIZE];
   sale_uuid(user, uuid);
-  TORTURE_CHECK(memcmp(uuid, ticket->uuid, sizeof uuid) == 0, "campaign %" PRIu64 ": a user that nobody was", shelf->id);
+  TORTURE_CHECK(memcmp(uuid, ticket->uuid, sizeof uuid) == 0, "campaign %" PRIu64 ": a user that nobody was",
+                shelf->id);
   return user;
 }
 
@@ -41,8 +42,8 @@ static void check_tickets(const struct shelf *shelf) {
   TORTURE_CHECK(shelf->count <= shelf->info.stock, "campaign %" PRIu64 ": %zu tickets of %" PRIu64, shelf->id,
                 shelf->count, shelf->info.stock);
   TORTURE_CHECK(shelf->info.issued == shelf->count && shelf->info.issued + shelf->info.remaining == shelf->info.stock,
-                "campaign %" PRIu64 ": %" PRIu64 " issued, %" PRIu64 " left, %zu tickets", shelf->id, shelf->info.issued,
-                shelf->info.remaining, shelf->count);
+                "campaign %" PRIu64 ": %" PRIu64 " issued, %" PRIu64 " left, %zu tickets", shelf->id,
+                shelf->info.issued, shelf->info.remaining, shelf->count);
   for (size_t i = 0; i < shelf->count; i++) {
     const struct coupon_ticket *ticket = &shelf->tickets[i];
     TORTURE_CHECK(ticket->number == i + 1, "campaign %" PRIu64 ": number %" PRIu64 " at place %zu", shelf->id,
@@ -97,11 +98,13 @@ static void check_held(const struct shelf *shelf, const struct sale_entry *told,
 static void check_refused(const struct shelf *shelf, const struct sale_entry *told) {
   uint64_t last_lsn = shelf->count == 0 ? 0 : shelf->tickets[shelf->count - 1].lsn;
   if (told->answer == COUPON_SOLD_OUT)
-    TORTURE_CHECK(shelf->info.remaining == 0, "campaign %" PRIu64 ": user %" PRIu64 " was told SOLD_OUT, %" PRIu64
-                  " are left", shelf->id, told->user, shelf->info.remaining);
+    TORTURE_CHECK(shelf->info.remaining == 0,
+                  "campaign %" PRIu64 ": user %" PRIu64 " was told SOLD_OUT, %" PRIu64 " are left", shelf->id,
+                  told->user, shelf->info.remaining);
   if (told->answer == COUPON_ENDED)
-    TORTURE_CHECK(shelf->info.state == COUPON_STATE_CLOSED, "campaign %" PRIu64 ": user %" PRIu64
-                  " was told ENDED, its state is %d", shelf->id, told->user, shelf->info.state);
+    TORTURE_CHECK(shelf->info.state == COUPON_STATE_CLOSED,
+                  "campaign %" PRIu64 ": user %" PRIu64 " was told ENDED, its state is %d", shelf->id, told->user,
+                  shelf->info.state);
   TORTURE_CHECK(told->answer == COUPON_NOT_OPEN || last_lsn <= told->lsn,
                 "campaign %" PRIu64 ": a ticket at LSN %" PRIu64 " behind the refusal at %" PRIu64, shelf->id, last_lsn,
                 told->lsn);

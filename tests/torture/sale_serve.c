@@ -137,8 +137,8 @@ static uint64_t some_campaign(struct seller *seller) {
   struct sale_board *board = seller->server->board;
   uint64_t last = atomic_load(&board->campaigns);
   if (last == 0) return 0;
-  uint64_t back = torture_below(&seller->random, 8) == 0 ? torture_below(&seller->random, last)
-                                                         : torture_below(&seller->random, 3);
+  uint64_t back =
+      torture_below(&seller->random, 8) == 0 ? torture_below(&seller->random, last) : torture_below(&seller->random, 3);
   uint64_t id = last > back ? last - back : last;
   return atomic_load(&board->specs[id].is_described) != 0 ? id : 0;
 }

@@ -259,7 +259,8 @@ static void check_level(void) {
   TORTURE_CHECK(soak.worst.memory <= memory, "memory goes on rising: %" PRIu64 " bytes, %" PRIu64 " in the first tenth",
                 soak.worst.memory, soak.base.memory);
   TORTURE_CHECK(soak.worst.disk <= larger(disk, UINT64_C(128) << 20),
-                "the disk fills up: %" PRIu64 " bytes, %" PRIu64 " in the first tenth", soak.worst.disk, soak.base.disk);
+                "the disk fills up: %" PRIu64 " bytes, %" PRIu64 " in the first tenth", soak.worst.disk,
+                soak.base.disk);
   TORTURE_CHECK(soak.worst.descriptors <= soak.base.descriptors + 2,
                 "descriptors: %" PRIu64 ", %" PRIu64 " in the first tenth", soak.worst.descriptors,
                 soak.base.descriptors);
@@ -293,9 +294,9 @@ int main(int argc, char **argv) {
   torture_directory_remove(path);
   char details[400];
   (void)snprintf(details, sizeof details,
-                 "of %" PRIu64 " units each, %" PRIu64 " requests in all; opened again %" PRIu64 " times; at most %" PRIu64
-                 " MiB of memory (%" PRIu64 " in the first tenth), %" PRIu64 " (%" PRIu64 ") MiB of disk, %" PRIu64
-                 " (%" PRIu64 ") descriptors",
+                 "of %" PRIu64 " units each, %" PRIu64 " requests in all; opened again %" PRIu64
+                 " times; at most %" PRIu64 " MiB of memory (%" PRIu64 " in the first tenth), %" PRIu64 " (%" PRIu64
+                 ") MiB of disk, %" PRIu64 " (%" PRIu64 ") descriptors",
                  soak.stock, atomic_load(&soak.requests), soak.reopened, soak.worst.memory >> 20,
                  soak.base.memory >> 20, soak.worst.disk >> 20, soak.base.disk >> 20, soak.worst.descriptors,
                  soak.base.descriptors);

@@ -103,8 +103,8 @@ void torture_count(uint64_t done) { run.count += done; }
 int torture_end(const char *details) {
   if (details[0] != 0) printf("%s\n", details);
   if (run.planted != NULL) printf("planted %s was NOT found\n", run.planted);
-  printf("counted %" PRIu64 " %s, seeds %" PRIu64 "..%" PRIu64 ", %.0f s\n", run.count, run.plan->counted, run.first_seed,
-         run.first_seed + (run.begun == 0 ? 0 : run.begun - 1), torture_seconds());
+  printf("counted %" PRIu64 " %s, seeds %" PRIu64 "..%" PRIu64 ", %.0f s\n", run.count, run.plan->counted,
+         run.first_seed, run.first_seed + (run.begun == 0 ? 0 : run.begun - 1), torture_seconds());
   return 0;
 }
 
@@ -218,7 +218,8 @@ void torture_must(pid_t child) {
 }
 
 void torture_sleep_us(uint64_t microseconds) {
-  struct timespec pause = {.tv_sec = (time_t)(microseconds / 1000000), .tv_nsec = (long)(microseconds % 1000000) * 1000};
+  struct timespec pause = {.tv_sec = (time_t)(microseconds / 1000000),
+                           .tv_nsec = (long)(microseconds % 1000000) * 1000};
   while (nanosleep(&pause, &pause) < 0 && errno == EINTR) {
   }
 }

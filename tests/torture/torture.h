@@ -51,8 +51,8 @@ int torture_end(const char *details);
 
 /* --- findings --------------------------------------------------------------------------------------- */
 
-#define TORTURE_CHECK(condition, ...)                                              \
-  do {                                                                             \
+#define TORTURE_CHECK(condition, ...)                                             \
+  do {                                                                            \
     if (!(condition)) torture_found(__FILE__, __LINE__, #condition, __VA_ARGS__); \
   } while (0)
 /* Prints the seed and what was found, and ends the process with status 1: a child's findings are its parent's. */

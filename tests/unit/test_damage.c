@@ -103,9 +103,9 @@ static void assert_refused(const struct simdisk *disk, coupon_status status, con
 
 /* What FORMAT.md has to say to something wrong in one byte. */
 enum verdict {
-  REFUSED,  /* a checksum covers it that something later, or the file itself, proves */
-  CUT,      /* the last frame, which nothing proves: everything before it is kept, and the cut is reported */
-  TAIL,     /* behind the log: the same, but the log is whole */
+  REFUSED,      /* a checksum covers it that something later, or the file itself, proves */
+  CUT,          /* the last frame, which nothing proves: everything before it is kept, and the cut is reported */
+  TAIL,         /* behind the log: the same, but the log is whole */
   MEANS_NOTHING /* a hint that nobody reads now */
 };
 
@@ -173,9 +173,7 @@ static void flip_every_bit(bool closed) {
 }
 
 Test(damage, of_any_bit_after_a_clean_close_gets_the_formats_verdict, .timeout = 110) { flip_every_bit(true); }
-Test(damage, of_any_bit_after_a_kill_gets_the_formats_verdict, .timeout = 110) {
-  flip_every_bit(false);
-}
+Test(damage, of_any_bit_after_a_kill_gets_the_formats_verdict, .timeout = 110) { flip_every_bit(false); }
 
 Test(damage, a_log_cut_at_any_byte_is_refused) {
   static struct world world;
