@@ -386,7 +386,7 @@ static int fork_in_a_sale(void *unused) {
   pthread_t thread;
   struct coupon_options options = COUPON_OPTIONS_INIT;
   struct coupon_campaign_spec spec = COUPON_CAMPAIGN_SPEC_INIT;
-  options.segment_size_bytes = SEGMENT_SIZE * 4;
+  options.segment_size_bytes = UINT64_C(4) * SEGMENT_SIZE;
   spec.id = 1;
   spec.stock = 100000;
   coupon_status status = coupon_open(SALE, &options, &inherited, NULL);

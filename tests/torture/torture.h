@@ -25,7 +25,7 @@
 struct torture_plan {
   const char *name;
   const char *counted;        /* what a unit of the count is, in the plural: "kills" */
-  uint64_t rounds;            /* if neither --rounds nor --seconds is given; 0: until it is complete */
+  uint64_t rounds;            /* if neither --rounds nor --seconds is given; a quarter under a sanitizer */
   const char *const *planted; /* names that --planted takes, NULL at the end */
 };
 
