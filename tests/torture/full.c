@@ -45,7 +45,7 @@ static void plan_life(struct round *round, uint64_t segment_size, uint64_t close
   board->segment_size = segment_size;
   board->log_buffer = UINT64_C(4096) << torture_below(&round->random, 4);
   board->commit_delay_ns = 0;
-  board->checkpoint_log = UINT64_MAX; /* one would make room */
+  board->checkpoint_log = UINT64_MAX; /* where the disk has to fill up: one would make room */
   board->close_after = close_after;
   board->tells_too_early = torture_is_planted("ack-before-written");
   atomic_store(&board->phase, SALE_STARTED);
@@ -148,6 +148,7 @@ static void fill_at_recovery(struct round *round) {
   char segment[TORTURE_PATH_MAX];
   uint64_t end;
   plan_life(round, UINT64_C(65536), 0);
+  round->board->checkpoint_log = UINT64_C(8192) << torture_below(&round->random, 4);
   live_until_killed(round);
   do {
     check(round, sale_check_writing);
@@ -177,6 +178,7 @@ static int run_round(void *context) {
   small_disk_free(&round->disk);
   check(round, sale_check_writing);
   plan_life(round, UINT64_C(16384), 50);
+  round->board->checkpoint_log = 4096;
   TORTURE_CHECK(live(round) == 0, "with room again it still cannot sell: %s",
                 coupon_status_name(atomic_load(&round->board->failure)));
   check(round, sale_check_writing);

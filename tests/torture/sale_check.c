@@ -153,7 +153,13 @@ static void check_campaign(coupon_engine *engine, const struct sale_board *board
   }
 }
 
-static void check_all(coupon_engine *engine, const struct sale_board *board, bool writing) {
+static void check_all(coupon_engine *engine, struct sale_board *board, const struct coupon_report *report, bool writing) {
+#ifdef COUPON_TORTURE_CHECKPOINTS
+  TORTURE_CHECK(report->checkpoint_status == COUPON_OK, "%s: a checkpoint is damaged", report->checkpoint_file);
+  if (report->checkpoint != 0) atomic_fetch_add(&board->loaded, 1);
+#else
+  (void)report;
+#endif
   uint64_t last = atomic_load(&board->campaigns);
   for (uint64_t id = 1; id <= last; id++) check_campaign(engine, board, id, writing);
 }
@@ -169,7 +175,7 @@ int sale_check_reading(void *context) {
   if (status == COUPON_E_ACCESS && sale_board_entries(board) == 0) return 0;
   TORTURE_CHECK(status == COUPON_OK, "reading: %s, %s at %" PRIu64 ": %s", coupon_status_name(status), report.file,
                 report.offset, report.message);
-  check_all(engine, board, false);
+  check_all(engine, board, &report, false);
   return coupon_destroy(engine) == COUPON_OK ? 0 : 3;
 }
 
@@ -181,7 +187,7 @@ int sale_check_writing(void *context) {
   coupon_status status = coupon_open(board->directory, &options, &engine, &report);
   TORTURE_CHECK(status == COUPON_OK, "opening again: %s, %s at %" PRIu64 ": %s", coupon_status_name(status),
                 report.file, report.offset, report.message);
-  check_all(engine, board, true);
+  check_all(engine, board, &report, true);
   /* Every other one ends as a process does that is killed when it has nothing to do. */
   if (board->seed % 2 != 0) _exit(0);
   status = coupon_close(engine);
