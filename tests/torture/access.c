@@ -462,9 +462,7 @@ int main(int argc, char **argv) {
   if (child < 0) torture_cannot("fork");
   if (child == 0) {
     drop_rights(path);
-    int status = run_scenes(NULL);
-    (void)fflush(NULL);
-    _exit(status);
+    torture_leave(run_scenes(NULL));
   }
   int status = torture_hear(child);
   torture_directory_remove(path);

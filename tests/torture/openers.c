@@ -99,7 +99,7 @@ static int open_as_owner(void *context) {
   }
   TORTURE_CHECK(status == COUPON_OK, "opening: %s, %s: %s", coupon_status_name(status), report.file, report.message);
   own(engine, race, opener->index, second);
-  if (race->die[opener->index]) _exit(0);
+  if (race->die[opener->index]) torture_leave(0);
   status = coupon_close(engine);
   TORTURE_CHECK(status == COUPON_OK, "closing: %s", coupon_status_name(status));
   return coupon_destroy(engine) == COUPON_OK ? 0 : 3;

@@ -86,6 +86,8 @@ void *torture_shared(size_t size);
 
 /* Runs `run` in a child, which ends with what it returns, and at the latest when this process does. */
 pid_t torture_fork(int (*run)(void *context), void *context);
+/* Ends a child at once, whatever it has open. */
+_Noreturn void torture_leave(int status);
 /* Waits for it: its exit status, or 1000 + signal. */
 int torture_wait(pid_t child);
 /* Waits, and hands on what the child found: it ends this process, too. Else as torture_wait(). */
