@@ -153,7 +153,8 @@ static void check_campaign(coupon_engine *engine, const struct sale_board *board
   }
 }
 
-static void check_all(coupon_engine *engine, struct sale_board *board, const struct coupon_report *report, bool writing) {
+static void check_all(coupon_engine *engine, struct sale_board *board, const struct coupon_report *report,
+                      bool writing) {
 #ifdef COUPON_TORTURE_CHECKPOINTS
   TORTURE_CHECK(report->checkpoint_status == COUPON_OK, "%s: a checkpoint is damaged", report->checkpoint_file);
   if (report->checkpoint != 0) atomic_fetch_add(&board->loaded, 1);
