@@ -45,7 +45,7 @@ rows() {
   row damage 0 all places '^([0-9]+) (bits|torn)' whole release tests/test_damage --jobs 1
   row arrange 0 all openings "$torture" whole release tests/torture/torture_arrange
   row crash-points 0 all points '^([0-9]+) crash points' whole release tests/sim/sim points
-  row sector-subsets 0 all subsets '^([0-9]+) .*subset' whole release tests/sim/sim subsets
+  row sector-subsets 0 all points '^([0-9]+) crash points' whole release tests/sim/sim subsets
   row failing-calls 0 all calls '^([0-9]+) (calls|syncs) fail' whole release tests/sim/sim calls
   row failing-memory 0 all allocations '^([0-9]+) allocations fail' whole release tests/sim/sim memory
   row clock 0 all places '^([0-9]+) places' whole release tests/sim/sim clock
@@ -76,16 +76,21 @@ plants() {
   plant leaks-descriptors soak "$found" release tests/torture/torture_soak --planted leaks-descriptors
   local name
   for name in sync-skipped directory-sync-skipped answer-before-sync sync-retried tail-resurrected \
-    tail-not-written-again recovery-not-synced; do
+    tail-not-written-again recovery-not-synced damage-overlooked checkpoint-not-synced segments-too-early \
+    tidied-before-switch checkpoint-too-much checkpoint-too-little; do
     plant $name power-loss "^$name: found at seed" release tests/sim/sim --planted $name
   done
   # The names by which one would ask for the first and the third.
   plant skip-sync power-loss '^sync-skipped: found at seed' release tests/sim/sim --planted sync-skipped
   plant ack-before-sync power-loss '^answer-before-sync: found at seed' release tests/sim/sim --planted answer-before-sync
-  for name in body version life; do
-    plant reader-skips-$name fuzz-segment 'FINDING' release tests/fuzz/fuzz_segment_planted -runs=200000 -seed=1 \
-      @WORK@ @SOURCE@/tests/fuzz/corpus/segment
-  done
+  for name in body version life; do plant_fuzz segment $name; done
+  for name in chunk digest; do plant_fuzz checkpoint $name; done
+  plant_fuzz manifest manifest
+}
+
+plant_fuzz() { # TARGET CHECK: a reader that leaves this check out
+  plant reader-skips-"$2" "fuzz-$1" 'FINDING' release "tests/fuzz/fuzz_$1_planted" -runs=200000 -seed=1 @WORK@ \
+    "@SOURCE@/tests/fuzz/corpus/$1"
 }
 
 # --- building ------------------------------------------------------------------------------------------------
