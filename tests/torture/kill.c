@@ -96,12 +96,12 @@ int main(int argc, char **argv) {
   }
   torture_directory_remove(temporary);
   TORTURE_CHECK(tally.selling > 0 && tally.told > 0, "no process was killed while it sold: this showed nothing");
-  char details[320];
+  char details[400];
   (void)snprintf(details, sizeof details,
                  "%" PRIu64 " while opening, %" PRIu64 " while selling, %" PRIu64 " while closing, %" PRIu64
                  " had closed before; %" PRIu64 " directories, %" PRIu64 " final answers, %" PRIu64
-                 " checks from a checkpoint",
+                 " checks from a checkpoint, %" PRIu64 " campaigns found released",
                  tally.opening, tally.selling, tally.closing, tally.ended, tally.directories, tally.told,
-                 atomic_load(&board->loaded));
+                 atomic_load(&board->loaded), atomic_load(&board->released));
   return torture_end(details);
 }

@@ -55,6 +55,7 @@ struct sale_board {
   _Atomic int32_t failure;    /* what stopped the engine, or 0: a life on a disk that is full ends by itself */
   _Atomic uint64_t told;      /* answers of this life */
   _Atomic uint64_t loaded;    /* checks that began with a checkpoint */
+  _Atomic uint64_t released;  /* campaigns whose tickets they found in a file */
   _Atomic uint64_t campaigns; /* ids 1 … this are taken */
   struct sale_campaign specs[SALE_CAMPAIGNS + 1];
   struct sale_journal journals[SALE_THREADS];

@@ -59,6 +59,15 @@ static void check_tickets(const struct shelf *shelf) {
   }
 }
 
+/* Also of campaigns that were released. */
+#ifdef COUPON_TORTURE_RELEASES
+#define READ_TICKETS coupon_read_tickets
+#define IN_MEMORY(info) ((info)->place == 0)
+#else
+#define READ_TICKETS coupon_tickets
+#define IN_MEMORY(info) true
+#endif
+
 static void read_shelf(coupon_engine *engine, const struct sale_board *board, struct shelf *shelf, uint64_t id) {
   shelf->id = id;
   shelf->count = 0;
@@ -68,7 +77,7 @@ static void read_shelf(coupon_engine *engine, const struct sale_board *board, st
   if (status == COUPON_NO_CAMPAIGN) return;
   TORTURE_CHECK(status == COUPON_OK, "campaign %" PRIu64 ": %s", id, coupon_status_name(status));
   TORTURE_CHECK(atomic_load(&board->specs[id].is_described) != 0, "campaign %" PRIu64 " that nobody created", id);
-  status = coupon_tickets(engine, id, 1, shelf->tickets, sizeof shelf->tickets[0], SALE_STOCK_MAX + 1, &shelf->count);
+  status = READ_TICKETS(engine, id, 1, shelf->tickets, sizeof shelf->tickets[0], SALE_STOCK_MAX + 1, &shelf->count);
   TORTURE_CHECK(status == COUPON_OK, "the tickets of campaign %" PRIu64 ": %s", id, coupon_status_name(status));
   check_spec(board, shelf);
   check_tickets(shelf);
@@ -121,7 +130,7 @@ static void check_entry(const struct shelf *shelf, const struct sale_entry *told
 
 /* A holder who asks again has the ticket that he was told of. */
 static void ask_again(coupon_engine *engine, const struct shelf *shelf, const struct sale_entry *told) {
-  if (shelf->info.user_limit != 1 || told->number == 0) return;
+  if (shelf->info.user_limit != 1 || told->number == 0 || !IN_MEMORY(&shelf->info)) return;
   struct coupon_ticket ticket = COUPON_TICKET_INIT;
   unsigned char uuid[COUPON_UUID_SIZE];
   sale_uuid(told->user, uuid);
@@ -134,10 +143,11 @@ static void ask_again(coupon_engine *engine, const struct shelf *shelf, const st
                 shelf->id, told->user, told->number, coupon_status_name(status), ticket.number);
 }
 
-static void check_campaign(coupon_engine *engine, const struct sale_board *board, uint64_t id, bool writing) {
+static void check_campaign(coupon_engine *engine, struct sale_board *board, uint64_t id, bool writing) {
   static struct shelf shelf;
   uint64_t asked = 0;
   read_shelf(engine, board, &shelf, id);
+  if (shelf.is_there && !IN_MEMORY(&shelf.info)) atomic_fetch_add(&board->released, 1);
   for (size_t j = 0; j < SALE_THREADS; j++) {
     const struct sale_journal *journal = &board->journals[j];
     uint64_t count = atomic_load(&journal->count);

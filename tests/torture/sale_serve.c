@@ -114,6 +114,9 @@ static void tell_ticket(struct seller *seller, const struct coupon_ticket *ticke
 /* Whether the engine still answers. Faults that leave everything as it was do not end a sale. */
 static bool goes_on(struct seller *seller, coupon_status status) {
   if (status >= 0 || status == COUPON_E_BUSY) return true;
+#ifdef COUPON_TORTURE_RELEASES
+  if (status == COUPON_E_RELEASED) return true;
+#endif
   seller->is_over = true;
   if (status == COUPON_E_CLOSED) return false;
   TORTURE_CHECK(status == COUPON_E_FAILED, "a call answers %s", coupon_status_name(status));
@@ -291,6 +294,21 @@ static void ask_for_a_checkpoint(struct server *server, struct torture_random *r
 #endif
 }
 
+/* Campaigns that are over give up their memory, while others ask for their tickets still. */
+static void release_one(struct server *server, struct torture_random *random) {
+#ifdef COUPON_TORTURE_RELEASES
+  uint64_t last = atomic_load(&server->board->campaigns);
+  if (server->board->checkpoint_log == UINT64_MAX || last == 0 || torture_below(random, 4) != 0) return;
+  uint64_t id = 1 + torture_below(random, last);
+  coupon_status status = coupon_release(server->engine, id, COUPON_POLL);
+  TORTURE_CHECK(status == COUPON_OK || status == COUPON_NOT_FINAL || status == COUPON_NO_CAMPAIGN ||
+                    status == COUPON_E_NOT_CLOSED || status == COUPON_E_BUSY || status == COUPON_E_FAILED,
+                "releasing campaign %" PRIu64 ": %s", id, coupon_status_name(status));
+#else
+  (void)server, (void)random;
+#endif
+}
+
 int sale_serve(void *context) {
   struct sale_board *board = context;
   struct server server = {.board = board};
@@ -313,6 +331,7 @@ int sale_serve(void *context) {
   struct torture_random random = torture_stream(board->seed, 2);
   while (atomic_load(&board->failure) == 0 &&
          (board->close_after == 0 || atomic_load(&board->told) < board->close_after)) {
+    release_one(&server, &random);
     ask_for_a_checkpoint(&server, &random);
     torture_sleep_us(100);
   }
