@@ -11,8 +11,8 @@
 # seed behind the last one that held there, and the table shows what all runs come to beside the row's goal. What a
 # failed row has left behind is kept in build/torture-kept/.
 #
-# With --planted the rigs that know that bug run with it, and the end has to be status 1: each has found it. Status 0: one has
-# not. 2: one could not be run. The ledger is left alone. An unknown name lists those there are.
+# With --planted the rigs that know that bug run with it, and the end has to be status 1: they have found it. Status 0:
+# none has. 2: one could not be run. The ledger is left alone. An unknown name lists those there are.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -37,9 +37,9 @@ done
 # row NAME WEIGHT GOAL UNIT PATTERN MODE TREE BINARY ARGUMENT...
 #
 # WEIGHT is the row's part of the time. GOAL is what all runs together should come to, "all" where one run is complete.
-# What is counted is found in the output by PATTERN, with one group, summed over its lines; "-" counts seconds. MODE: whole,
-# it ends when it is complete; timed, it takes @SECONDS@; again, it is run again and again until its time is over. @SEED@ is
-# where it begins, @STATE@ a directory that stays, @SOURCE@ this checkout. TREE is the preset that builds it.
+# What is counted is found in the output by PATTERN, with one group, summed over its lines; "-" counts seconds. MODE:
+# whole, it ends when it is complete; timed, it takes @SECONDS@; again, it is run again and again until its time is over.
+# @SEED@ is where it begins, @STATE@ a directory that stays, @SOURCE@ this checkout. TREE is the preset that builds it.
 torture='^counted ([0-9]+) '
 rows() {
   row damage 0 all places '^([0-9]+) (bits|torn)' whole release tests/test_damage --jobs 1
@@ -50,7 +50,8 @@ rows() {
   row failing-memory 0 all allocations '^([0-9]+) allocations fail' whole release tests/sim/sim memory
   row clock 0 all places '^([0-9]+) places' whole release tests/sim/sim clock
   row power-loss 6 1000000 seeds '^([0-9]+) seeds ' timed release tests/sim/sim --seed @SEED@ --seconds @SECONDS@
-  row lying-disks 1 100000 seeds '^([0-9]+) seeds ' timed release tests/sim/sim --lying --seed @SEED@ --seconds @SECONDS@
+  row lying-disks 1 100000 seeds '^([0-9]+) seeds ' timed release tests/sim/sim --lying --seed @SEED@ \
+    --seconds @SECONDS@
   row kill 4 10000 kills "$torture" timed release tests/torture/torture_kill --seed @SEED@ --seconds @SECONDS@
   row full-disk 1 60 disks "$torture" timed release tests/torture/torture_full --seed @SEED@ --seconds @SECONDS@
   row access 1 1000 scenes "$torture" timed release tests/torture/torture_access --seed @SEED@ --seconds @SECONDS@
@@ -68,7 +69,8 @@ rows() {
 found='^FOUND by .* planted '
 plants() {
   plant ack-before-written kill "$found" release tests/torture/torture_kill --planted ack-before-written --rounds 200
-  plant ack-before-written full-disk "$found" release tests/torture/torture_full --planted ack-before-written --rounds 60
+  plant ack-before-written full-disk "$found" release tests/torture/torture_full \
+    --planted ack-before-written --rounds 60
   plant believes-names arrange "$found" release tests/torture/torture_arrange --planted believes-names
   plant lock-does-nothing openers "$found" release tests/torture/torture_openers --planted lock-does-nothing
   plant modes-not-set access "$found" release tests/torture/torture_access --planted modes-not-set
@@ -82,7 +84,8 @@ plants() {
   done
   # The names by which one would ask for the first and the third.
   plant skip-sync power-loss '^sync-skipped: found at seed' release tests/sim/sim --planted sync-skipped
-  plant ack-before-sync power-loss '^answer-before-sync: found at seed' release tests/sim/sim --planted answer-before-sync
+  plant ack-before-sync power-loss '^answer-before-sync: found at seed' release tests/sim/sim \
+    --planted answer-before-sync
   for name in body version life; do plant_fuzz segment $name; done
   for name in chunk digest; do plant_fuzz checkpoint $name; done
   plant_fuzz manifest manifest

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Shows that what a directory does not allow is a named fault, that nothing is written then, and that everything is there when
- * it is allowed again: modes of the directory and of each file in it that forbid reading, writing, or both; files that are
- * something else; a file system that is read-only; a directory that is moved, unlinked or robbed of its manifest while a
- * sale goes on in it; and children that are forked in the middle of a sale and use what they have inherited. The sale is
- * that of sale_board.h, and what it told is held to the directory after each.
+ * Shows that what a directory does not allow is a named fault, that nothing is written then, and that everything is
+ * there when it is allowed again: modes of the directory and of each file in it that forbid reading, writing, or
+ * both; files that are something else; a file system that is read-only; a directory that is moved, unlinked or robbed
+ * of its manifest while a sale goes on in it; and children that are forked in the middle of a sale and use what they
+ * have inherited. The sale is that of sale_board.h, and what it told is held to the directory after each.
  *
- * Permissions do not bind root: as root the program drops to a user without rights. All paths are relative to a directory
- * of that user's.
+ * Permissions do not bind root: as root the program drops to a user without rights. All paths are relative to a
+ * directory of that user's.
  *
  * Planted: modes that are not set.
  */

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Shows that a directory is believed only as a whole: every arrangement of four segments, each name missing, empty, full of
- * zeros, its own file, a copy of any other's, or the file of that name from another directory with the same history; beside
- * the directory's manifest, the other directory's, or none; after a clean close, and as a killed process leaves it. Each is
- * opened by a reader and for writing, and has to get the verdict that FORMAT.md gives, which verdict_of() tells without
- * looking at a byte. What is refused stays as it was; what is opened has the tickets of its segments, and goes on.
+ * Shows that a directory is believed only as a whole: every arrangement of four segments, each name missing, empty,
+ * full of zeros, its own file, a copy of any other's, or the file of that name from another directory with the same
+ * history; beside the directory's manifest, the other directory's, or none; after a clean close, and as a killed
+ * process leaves it. Each is opened by a reader and for writing, and has to get the verdict that FORMAT.md gives,
+ * which verdict_of() tells without looking at a byte. What is refused stays as it was; what is opened has the tickets
+ * of its segments, and goes on.
  *
  * Planted: a reader that believes a segment by its name.
  */
@@ -45,15 +46,15 @@ static struct verdict refusal(size_t index) {
   return verdict;
 }
 
-/* Without a manifest a directory is nobody's, and a writer makes a new one; unless there is a segment beside it that was
- * ever written to. A first one without a frame is an unfinished creation. */
+/* Without a manifest a directory is nobody's, and a writer makes a new one; unless there is a segment beside it that
+ * was ever written to. A first one without a frame is an unfinished creation. */
 static struct verdict verdict_without_manifest(const struct arrangement *a, size_t length, bool reading) {
   if (length > 1 || a->cells[0] >= OWN) return (struct verdict){.status = COUPON_E_CORRUPT, .file = CPN_MANIFEST_NAME};
   return (struct verdict){.status = reading ? COUPON_E_ACCESS : COUPON_OK};
 }
 
-/* The log is segments 1, 2, 3 … up to the highest name that there is, each the manifest's own. The loss of the last ones
- * cannot be told from a log that never had them. */
+/* The log is segments 1, 2, 3 … up to the highest name that there is, each the manifest's own. The loss of the last
+ * ones cannot be told from a log that never had them. */
 static struct verdict verdict_of(const struct arrangement *a, bool reading) {
   size_t length = SEGMENTS;
   while (length > 0 && a->cells[length - 1] == MISSING) length--;

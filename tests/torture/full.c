@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Shows that a full disk is a named fault and costs nothing that was final: a sale (sale_board.h) on a small disk that is
- * filled up, so that it has no room for the next segment, or for the name of one; no room in the middle of a segment (which a
- * disk that does not keep zeros may run out of, as one that is shared by many); or no room at recovery, for the first
- * record of the next life. Then everybody who was told something final is held to the directory, by a reader while the disk is
- * full still; the disk is freed, the directory opened again, checked again, sold from again, and checked once more.
+ * Shows that a full disk is a named fault and costs nothing that was final: a sale (sale_board.h) on a small disk
+ * that is filled up, so that it has no room for the next segment, or for the name of one; no room in the middle of a
+ * segment (which a disk that does not keep zeros may run out of, as one that is shared by many); or no room at
+ * recovery, for the first record of the next life. Then everybody who was told something final is held to the
+ * directory, by a reader while the disk is full still; the disk is freed, the directory opened again, checked again,
+ * sold from again, and checked once more.
  *
  * Planted: a sale that tells before an answer is final.
  */
@@ -142,8 +143,8 @@ static void fill_while_appending(struct round *round) {
   tally->at_append++;
 }
 
-/* Killed in the middle of a sale; the next life has no room for its first record. An opening that ends as a killed process
- * does leaves one block, so as many as it takes to come to the end of a page. */
+/* Killed in the middle of a sale; the next life has no room for its first record. An opening that ends as a killed
+ * process does leaves one block, so as many as it takes to come to the end of a page. */
 static void fill_at_recovery(struct round *round) {
   char segment[TORTURE_PATH_MAX];
   uint64_t end;

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Shows that whatever a process had called final is there after it was killed, at any moment: while it was opening,
- * recovering, selling, turning to a new segment, closing. How: real processes with four threads that ask one by one, in
- * batches, and look later whether it is final; what they were told stands outside of them (sale_board.h); SIGKILL; then the
- * directory is opened again, now and then by a reader first, and held to it. Many kills in one directory, in lives that are
- * durable in different ways and have segments of different sizes.
+ * recovering, selling, turning to a new segment, closing. How: real processes with four threads that ask one by one,
+ * in batches, and look later whether it is final; what they were told stands outside of them (sale_board.h); SIGKILL;
+ * then the directory is opened again, now and then by a reader first, and held to it. Many kills in one directory, in
+ * lives that are durable in different ways and have segments of different sizes.
  *
- * Planted: a sale that tells before an answer is final. (Who is killed loses no page cache; so a sync that is left out is
- * for the simulated disk to find.)
+ * Planted: a sale that tells before an answer is final. (Who is killed loses no page cache; so a sync that is left
+ * out is for the simulated disk to find.)
  */
 #include <signal.h>
 #include <string.h>

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Shows that a directory has one owner: two processes that open it at the same moment, while a third reads. Exactly one of the
- * two succeeds, and the other is told COUPON_E_LOCKED; the reader is never told of damage. Once the first has closed, or has
- * died without, the other gets it and finds what the first was told is final. In every other race the directory does not
- * exist yet, so that both make it; in the others it is one that has been opened often. On a tmpfs where one can be mounted: it
- * is the lock that is tried here, and not the disk, for which most of the time would be spent.
+ * Shows that a directory has one owner: two processes that open it at the same moment, while a third reads. Exactly
+ * one of the two succeeds, and the other is told COUPON_E_LOCKED; the reader is never told of damage. Once the first
+ * has closed, or has died without, the other gets it and finds what the first was told is final. In every other race
+ * the directory does not exist yet, so that both make it; in the others it is one that has been opened often. On a
+ * tmpfs where one can be mounted: it is the lock that is tried here, and not the disk, for which most of the time
+ * would be spent.
  *
  * Planted: a lock that does nothing.
  */

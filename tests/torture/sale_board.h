@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A sale in a process that will not live long, and what it has told outside of it. The board is memory that the process
- * shares with its parent: each answer that is final is written there, as an application would tell a customer, and nothing
- * that happens to the process takes it back. sale_serve() is the process, sale_check() holds a directory to the board.
+ * A sale in a process that will not live long, and what it has told outside of it. The board is memory that the
+ * process shares with its parent: each answer that is final is written there, as an application would tell a
+ * customer, and nothing that happens to the process takes it back. sale_serve() is the process, sale_check() holds a
+ * directory to the board.
  */
 #ifndef TESTS_SALE_BOARD_H
 #define TESTS_SALE_BOARD_H
@@ -67,8 +68,8 @@ void sale_board_reset(struct sale_board *board);
 bool sale_board_has_room(const struct sale_board *board);
 uint64_t sale_board_entries(const struct sale_board *board);
 
-/* Opens, issues until it is killed, or closes. Returns 0; 3 if the engine stopped at a fault, which is then in `failure`.
- * In a child. */
+/* Opens, issues until it is killed, or closes. Returns 0; 3 if the engine stopped at a fault, which is then in
+ * `failure`. In a child. */
 int sale_serve(void *board);
 
 /* Opens for reading or for writing and checks. Ends the process at a finding. In a child. */

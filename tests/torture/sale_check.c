@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What must be true of a directory, whatever became of the process that sold from it: every campaign has numbers 1 … k, in
- * the order of LSNs and times, k at most the stock, no user twice; and every answer on the board that was final holds:
- * a ticket with the same number, LSN and time, "sold out" with every unit given away by then, "ended" for good.
+ * What must be true of a directory, whatever became of the process that sold from it: every campaign has numbers 1 …
+ * k, in the order of LSNs and times, k at most the stock, no user twice; and every answer on the board that was final
+ * holds: a ticket with the same number, LSN and time, "sold out" with every unit given away by then, "ended" for
+ * good.
  */
 #include <string.h>
 #include <unistd.h>

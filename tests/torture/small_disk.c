@@ -157,7 +157,8 @@ static void set_quota(uint64_t left, bool no_names) {
   atomic_store(&quota->is_on, true);
 }
 
-/* In small pieces at the end, so that not one is left; synced, so that a file system that promises room has to keep it. */
+/* In small pieces at the end, so that not one is left; synced, so that a file system that promises room has to keep
+ * it. */
 static void fill_file(int file) {
   static const unsigned char bytes[65536] = {1};
   for (size_t piece = sizeof bytes; piece >= 512; piece /= 2) {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A small disk that can be filled and freed: a tmpfs, or ext4 in a file, mounted where nobody else sees it. Where a process
- * may not mount, a quota stands in for it: in front of the system's own calls, it refuses with ENOSPC what would have
- * taken room. The kind says which it was, and the reason why it was not a better one.
+ * A small disk that can be filled and freed: a tmpfs, or ext4 in a file, mounted where nobody else sees it. Where a
+ * process may not mount, a quota stands in for it: in front of the system's own calls, it refuses with ENOSPC what
+ * would have taken room. The kind says which it was, and the reason why it was not a better one.
  */
 #ifndef TESTS_SMALL_DISK_H
 #define TESTS_SMALL_DISK_H
@@ -19,8 +19,8 @@ struct small_disk {
 
 extern const char *const small_disk_names[SMALL_KINDS];
 
-/* Mounts on `path`, an empty directory, for this process and its children, as long as they live: so call it in a child. With
- * `ext4` it is one of those if that can be done. The image of an ext4 is `path`.image. */
+/* Mounts on `path`, an empty directory, for this process and its children, as long as they live: so call it in a
+ * child. With `ext4` it is one of those if that can be done. The image of an ext4 is `path`.image. */
 void small_disk_make(struct small_disk *disk, const char *path, bool ext4);
 
 /* For a process that goes on without it. */

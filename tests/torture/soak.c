@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Shows that an engine can go on for ever: campaigns of a million units, one after the other, each sold out by four threads in
- * batches under ten requests a unit, so that nine of ten are refused; then closed by its time, released and dropped. Now and
- * then the directory is closed and opened again, from its checkpoint. Memory and disk stay below their limits at every
- * look, and from the first tenth of the campaigns on memory, descriptors and disk rise no more.
+ * Shows that an engine can go on for ever: campaigns of a million units, one after the other, each sold out by four
+ * threads in batches under ten requests a unit, so that nine of ten are refused; then closed by its time, released
+ * and dropped. Now and then the directory is closed and opened again, from its checkpoint. Memory and disk stay below
+ * their limits at every look, and from the first tenth of the campaigns on memory, descriptors and disk rise no more.
  *
  * Planted: campaigns that are not given up; a descriptor left open by each.
  */

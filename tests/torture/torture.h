@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the programs of the matrix share: rounds that are counted, each with a seed of its own, until there were enough or the
- * time is up; findings; directories; processes that are forked, killed and waited for.
+ * What the programs of the matrix share: rounds that are counted, each with a seed of its own, until there were
+ * enough or the time is up; findings; directories; processes that are forked, killed and waited for.
  *
- * Every program takes [--rounds N] [--seconds N] [--seed N] [--planted NAME]. Round i runs with the seed N + i, so that
- * another run may begin where this one ended: the last line says where, and how much was done, for scripts/torture.sh
- * to add up. It is there only if nothing was found; a finding ends the program with status 1 and leaves the directory behind.
- * With a planted bug a run that finds nothing says so and ends with status 0, as any run that found nothing.
+ * Every program takes [--rounds N] [--seconds N] [--seed N] [--planted NAME]. Round i runs with the seed N + i, so
+ * that another run may begin where this one ended: the last line says where, and how much was done, for
+ * scripts/torture.sh to add up. It is there only if nothing was found; a finding ends the program with status 1 and
+ * leaves the directory behind. With a planted bug a run that finds nothing says so and ends with status 0, as any run
+ * that found nothing.
  *
  * Nothing of the library in here: a program may fork() before it has touched it, and have children that find it as new.
  */

@@ -218,8 +218,9 @@ Test(damage, a_log_that_ends_in_zeros_from_any_byte_is_refused_or_cut) {
   }
 }
 
-/* The last commit's write, of several blocks, got as far as any byte; what it did not reach is as the segment was made. All
- * that was final before is there, the commit is whole or not at all, and what is there of it is cut and reported. */
+/* The last commit's write, of several blocks, got as far as any byte; what it did not reach is as the segment was
+ * made. All that was final before is there, the commit is whole or not at all, and what is there of it is cut and
+ * reported. */
 Test(damage, a_final_write_torn_at_any_byte_is_cut_and_costs_nothing_that_was_final) {
   static struct world world, past;
   uint64_t last_frame, size;
