@@ -27,6 +27,13 @@ int cpn_io_write_all(const struct cpn_io *io, int file, uint64_t offset, const v
   return 0;
 }
 
+int cpn_io_create_anew(const struct cpn_io *io, int directory, const char *name) {
+  int file = io->open(io->context, directory, name, CPN_IO_CREATE);
+  if (file != -EEXIST) return file;
+  int error = io->remove(io->context, directory, name);
+  return error < 0 ? error : io->open(io->context, directory, name, CPN_IO_CREATE);
+}
+
 int cpn_io_write_zeros(const struct cpn_io *io, int file, uint64_t from, uint64_t to) {
   /* A piece that fits the processor's cache: larger ones only evict. */
   static _Alignas(4096) const unsigned char zeros[256 * 1024];

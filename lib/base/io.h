@@ -64,6 +64,9 @@ CPN_MUST_CHECK int64_t cpn_io_read_all(const struct cpn_io *io, int file, uint64
 /* Writes all of it, or returns -errno. A disk that takes nothing and reports nothing is EIO. */
 CPN_MUST_CHECK int cpn_io_write_all(const struct cpn_io *io, int file, uint64_t offset, const void *from, size_t size);
 
+/* A new file, read and write, for one that may still have its name from an attempt that failed, also to tidy up. */
+CPN_MUST_CHECK int cpn_io_create_anew(const struct cpn_io *io, int directory, const char *name);
+
 /* Fills [from, to) with zeros, from memory aligned to 4096. */
 CPN_MUST_CHECK int cpn_io_write_zeros(const struct cpn_io *io, int file, uint64_t from, uint64_t to);
 

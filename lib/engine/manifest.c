@@ -10,7 +10,7 @@
 /* --- writing ------------------------------------------------------------------------------------- */
 
 static int write_temporary(const struct cpn_io *io, int directory, const struct cpn_manifest *manifest) {
-  int file = io->open(io->context, directory, CPN_MANIFEST_TEMPORARY_NAME, CPN_IO_CREATE);
+  int file = cpn_io_create_anew(io, directory, CPN_MANIFEST_TEMPORARY_NAME);
   if (file < 0) return file;
   unsigned char block[CPN_BLOCK_SIZE];
   cpn_manifest_encode(manifest, block);

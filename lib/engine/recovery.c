@@ -15,8 +15,8 @@
 #include "engine/restore.h"
 #include "log/reader.h"
 
-/* What is rewritten or searched at a time. */
-#define PIECE_SIZE ((size_t)256 * 1024)
+/* What is rewritten at a time. Holds the largest frame. */
+#define PIECE_SIZE ((size_t)CPN_FRAME_PAYLOAD_MAX + CPN_BLOCK_SIZE)
 
 /* An owner that comes or goes while we read can make a sound log look damaged, and one that makes checkpoints can remove what
  * we were about to read. So damage is believed when it is seen again. */
@@ -96,19 +96,49 @@ static coupon_status restore_all(coupon_engine *engine, struct cpn_reader *reade
 
 /* --- repairing ----------------------------------------------------------------------------------- */
 
-/* Writes what may never have been synced again, with the same bytes: after a failed sync pages look clean, and a
- * sync alone would say that all is well. */
-static int rewrite(const struct cpn_io *io, int file, uint64_t from, uint64_t to, unsigned char *piece) {
-  while (from < to) {
-    size_t size = (size_t)cpn_min_u64(PIECE_SIZE, to - from);
-    int64_t got = cpn_io_read_all(io, file, from, piece, size);
-    if (got < 0) return (int)got;
-    if ((size_t)got != size) return -EIO; /* it was there a moment ago */
-    int error = cpn_io_write_all(io, file, from, piece, size);
-    if (error < 0) return error;
-    from += size;
+/* Bytes of the valid frames at the beginning of `piece`, which was read at `offset` of the last segment; `*end_lsn`
+ * becomes the end of the last of them. */
+static size_t frames_in(const struct cpn_reader *reader, uint64_t offset, const unsigned char *piece, size_t size,
+                        uint64_t *end_lsn) {
+  size_t good = 0;
+  while (size - good >= CPN_FRAME_HEADER_SIZE) {
+    struct cpn_frame frame;
+    const unsigned char *bytes = piece + good;
+    if (cpn_frame_decode(&frame, reader->manifest.identity, reader->last_number, offset + good, bytes) !=
+        CPN_DECODED_OK)
+      break;
+    if (cpn_frame_size(frame.payload_bytes) > size - good || !cpn_frame_body_valid(&frame, bytes)) break;
+    good += (size_t)cpn_frame_size(frame.payload_bytes);
+    *end_lsn = frame.first_lsn + frame.payload_bytes;
   }
-  return 0;
+  return good;
+}
+
+static int read_exactly(const struct cpn_io *io, int file, uint64_t from, unsigned char *piece, size_t size) {
+  int64_t got = cpn_io_read_all(io, file, from, piece, size);
+  if (got < 0) return (int)got;
+  return (size_t)got == size ? 0 : -EIO; /* it was there a moment ago */
+}
+
+/* Writes what may never have been synced again, with the same bytes: after a failed sync pages look clean, and a
+ * sync alone would say that all is well. Nor do such pages have to stay in memory: what the reader has seen may be gone
+ * by now, and what is read instead must not be written in its place. So each frame is checked once more. */
+static int rewrite(const struct cpn_io *io, int file, const struct cpn_reader *reader, unsigned char *piece) {
+  struct cpn_segment_header header;
+  uint64_t at = reader->proof_offset, end_lsn = reader->lsn;
+  while (at < reader->offset) {
+    size_t size = at == 0 ? CPN_BLOCK_SIZE : (size_t)cpn_min_u64(PIECE_SIZE, reader->offset - at);
+    int error = read_exactly(io, file, at, piece, size);
+    if (error < 0) return error;
+    bool is_header = at == 0 && cpn_segment_header_decode(&header, reader->manifest.identity, reader->last_number,
+                                                          piece) == CPN_DECODED_OK;
+    size_t good = is_header ? CPN_BLOCK_SIZE : at == 0 ? 0 : frames_in(reader, at, piece, size, &end_lsn);
+    if (good == 0) return -EIO;
+    error = cpn_io_write_all(io, file, at, piece, good);
+    if (error < 0) return error;
+    at += good;
+  }
+  return end_lsn == reader->lsn ? 0 : -EIO;
 }
 
 static coupon_status repair(coupon_engine *engine, const struct cpn_reader *reader, struct cpn_fault *fault) {
@@ -120,7 +150,7 @@ static coupon_status repair(coupon_engine *engine, const struct cpn_reader *read
   if (piece == NULL) return cpn_fault_set(fault, COUPON_E_NOMEM, "", 0, "not enough memory to repair the log");
 
   int error = cpn_segment_resume(log, reader->last_number, reader->file_size, reader->offset, reader->lsn);
-  if (error == 0) error = rewrite(io, log->file, reader->proof_offset, reader->offset, piece);
+  if (error == 0) error = rewrite(io, log->file, reader, piece);
   if (error == 0) error = cpn_io_write_zeros(io, log->file, reader->offset, reader->tail_end);
   if (error == 0) error = io->sync(io->context, log->file);
   if (error == 0) error = io->sync_directory(io->context, engine->directory);

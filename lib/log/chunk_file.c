@@ -22,7 +22,7 @@ int cpn_chunk_writer_open(struct cpn_chunk_writer *writer, const struct cpn_io *
   memcpy(writer->identity, identity, CPN_IDENTITY_SIZE);
   writer->piece = aligned_alloc(4096, CPN_CHUNK_PIECE_SIZE);
   if (writer->piece == NULL) return -ENOMEM;
-  writer->file = io->open(io->context, directory, temporary, CPN_IO_CREATE);
+  writer->file = cpn_io_create_anew(io, directory, temporary);
   return writer->file < 0 ? writer->file : 0;
 }
 

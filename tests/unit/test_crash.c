@@ -353,6 +353,65 @@ Test(failed_sync, is_not_believed_by_the_next_life) {
   simdisk_destroy(disk);
 }
 
+struct forgetful {
+  struct simdisk *disk;
+  uint64_t reads, forget_at;
+};
+
+/* Drops from memory, before read number `forget_at` of a log file, every page that is not on the disk. */
+static int64_t forget_before_read(void *context, const struct sim_call *call) {
+  struct forgetful *forgetful = context;
+  if (call->op != SIM_READ || strstr(call->name, ".log") == NULL || ++forgetful->reads != forgetful->forget_at)
+    return 0;
+  for (int i = 0; i < forgetful->disk->file_count; i++) {
+    struct sim_file *file = &forgetful->disk->files[i];
+    for (uint64_t at = 0; at < file->capacity; at += SIM_SECTOR) {
+      if (!file->dirty[at / SIM_SECTOR]) memcpy(file->now + at, file->durable + at, SIM_SECTOR);
+    }
+  }
+  return 0;
+}
+
+/* Pages whose sync failed look clean, so they need not stay: what the reader of the log has seen may be gone when it is
+ * written again. Then the opening fails, or what it shows is there. */
+Test(failed_sync, is_not_covered_up_by_what_memory_has_dropped_since) {
+  static struct world world, next, last;
+  struct simdisk *disk = simdisk_create();
+  world_init(&world, disk);
+  cr_assert_eq(world_open(&world), COUPON_OK);
+  (void)world_create(&world, 1, 10, 1);
+  cr_assert(world_settle(&world));
+  cr_assert_eq(world_issue(&world, 1, 5), COUPON_ISSUED);
+  disk->fail_at = disk->calls + 2; /* write, then sync */
+  disk->fail_errno = EIO;
+  cr_assert(!world_settle(&world));
+  world_abandon(&world);
+  uint64_t failed = 0;
+  for (uint64_t read = 1, ended = 0; !ended; read++) {
+    struct simdisk *cached = simdisk_copy(disk);
+    struct forgetful forgetful = {.disk = cached, .forget_at = read};
+    cached->meddle = forget_before_read;
+    cached->chooser = &forgetful;
+    world_init(&next, cached);
+    coupon_status status = world_open(&next);
+    ended = forgetful.reads < read;
+    cr_assert(status == COUPON_OK || status == COUPON_E_IO, "%s", coupon_status_name(status));
+    failed += status != COUPON_OK;
+    uint64_t digest = status == COUPON_OK ? world_digest(&next) : 0;
+    world_abandon(&next);
+    struct choice none = {0, NULL};
+    struct simdisk *after = simdisk_power_loss(cached, keep_chosen, &none, 0);
+    world_init(&last, after);
+    cr_assert_eq(world_open(&last), COUPON_OK, "before read %llu: %s", (unsigned long long)read, last.report.message);
+    cr_assert(status != COUPON_OK || world_digest(&last) == digest, "before read %llu", (unsigned long long)read);
+    world_abandon(&last);
+    simdisk_destroy(after);
+    simdisk_destroy(cached);
+  }
+  cr_assert_gt(failed, 0, "it never fell between the two");
+  simdisk_destroy(disk);
+}
+
 /* --- the N-th call fails -------------------------------------------------------------------------------------- */
 
 /* Once, and for good; then the disk is well again, and the directory opens with everything final. */
