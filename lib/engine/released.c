@@ -231,6 +231,7 @@ coupon_status cpn_released_tickets(coupon_engine *engine, uint64_t campaign, uin
                       .tickets = tickets,
                       .element_size = element_size,
                       .capacity = capacity};
+  if (page.campaign == NULL) return COUPON_NO_CAMPAIGN;
   coupon_status status = read_released(engine, page.campaign, from == 0 ? 1 : from, add_to_page, &page);
   *count = status == COUPON_OK ? page.count : 0;
   return status;
@@ -254,6 +255,7 @@ static bool look_at(void *context, uint64_t number, const uint64_t words[CPN_TIC
 coupon_status cpn_released_lookup(coupon_engine *engine, uint64_t campaign, uint64_t user, const unsigned char *uuid,
                                   struct coupon_ticket *ticket, uint64_t *count) {
   struct search search = {.campaign = find_campaign(engine, campaign), .user = {user, 0}, .ticket = ticket};
+  if (search.campaign == NULL) return COUPON_NO_CAMPAIGN;
   if (uuid != NULL) {
     search.user[0] = cpn_get_u64(uuid);
     search.user[1] = cpn_get_u64(uuid + 8);

@@ -165,6 +165,7 @@ coupon_status cpn_chunk_reader_read(struct cpn_chunk_reader *reader, const struc
   const unsigned char *bytes = NULL;
   coupon_status status = at_place(reader, size, &bytes, fault);
   if (status != COUPON_OK) return status;
+  CPN_INVARIANT(0, bytes != NULL);
   if (!cpn_chunk_body_valid(chunk, bytes)) return cpn_chunk_reader_damaged(reader, fault, "a chunk is damaged");
   const size_t end = CPN_CHUNK_HEADER_SIZE + (size_t)chunk->payload_bytes;
   for (size_t i = end; i < size; i++) {

@@ -73,7 +73,7 @@ struct cpn_chunk_reader {
 
 /* Opens a file by its name and reads its first block. COUPON_E_CORRUPT also if it is not there. `window_size`: how much to
  * read at once, at least CPN_CHUNK_SIZE_MAX; 0: nothing but this will be wanted. */
-#define CPN_CHUNK_SIZE_MAX ((size_t)CPN_CHUNK_PAYLOAD_MAX + 2 * CPN_BLOCK_SIZE)
+#define CPN_CHUNK_SIZE_MAX ((size_t)CPN_CHUNK_PAYLOAD_MAX + (size_t)2 * CPN_BLOCK_SIZE)
 CPN_MUST_CHECK coupon_status cpn_chunk_reader_open(struct cpn_chunk_reader *reader, const struct cpn_io *io,
                                                    int directory, const unsigned char *identity,
                                                    enum cpn_chunk_home home, uint64_t number, size_t window_size,

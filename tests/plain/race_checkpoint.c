@@ -55,7 +55,7 @@ static void note(struct sale *sale, const struct coupon_ticket *ticket) {
 }
 
 static void issue_some(struct sale *sale, uint64_t first, uint64_t count) {
-  struct coupon_request requests[BATCH];
+  struct coupon_request requests[BATCH] = {{0}};
   struct coupon_ticket tickets[BATCH];
   for (uint64_t i = 0; i < count; i++)
     requests[i] = (struct coupon_request){.campaign = 1 + (first + i) % 2, .user = first + i};

@@ -121,7 +121,8 @@ static const char *try_losses(struct crash_rig *rig, const struct simdisk *disk,
 const char *crash_rig_run(struct crash_rig *rig, uint64_t seed) {
   static struct world world;
   rig->points = rig->recoveries = 0;
-  for (rig->call = 1;; rig->call++) {
+  const unsigned every = rig->every != 0 ? rig->every : 1;
+  for (rig->call = 1;; rig->call += every) {
     struct simdisk *disk = simdisk_create();
     if (rig->disk != NULL) rig->disk(disk);
     if (rig->fail_errno == 0) disk->die_at = rig->call;

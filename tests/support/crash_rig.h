@@ -23,6 +23,9 @@ struct crash_rig {
   int fail_errno;
   bool fail_for_good;
 
+  /* Every so manieth call; 0: every one. */
+  unsigned every;
+
   /* What was done. */
   uint64_t points, recoveries;
   uint64_t call; /* the one at which something was wrong */
