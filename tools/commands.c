@@ -26,6 +26,7 @@ static void json_campaign(struct json *json, const struct coupon_campaign_info *
   json_u64(json, "opens_at_ns", info->opens_at_ns);
   json_u64(json, "closes_at_ns", info->closes_at_ns);
   json_u64(json, "created_lsn", info->created_lsn);
+  json_text(json, "place", session_place_word(info->place));
 }
 
 static void print_campaign(const struct coupon_campaign_info *info) {
@@ -37,6 +38,7 @@ static void print_campaign(const struct coupon_campaign_info *info) {
          "\nlimit      %s\nusers      %s\n",
          session_state_word(info->state), info->stock, info->issued, info->remaining,
          info->user_limit == 0 ? "none" : "1", user_word(info->user_kind));
+  if (info->place != COUPON_PLACE_MEMORY) printf("tickets    %s\n", session_place_word(info->place));
   printf("opens at   %s\ncloses at  %s\n", info->opens_at_ns == 0 ? "once" : output_time(info->opens_at_ns, opens),
          info->closes_at_ns == 0 ? "never" : output_time(info->closes_at_ns, closes));
 }
@@ -71,6 +73,7 @@ static int create(struct session *session, const struct coupon_campaign_spec *sp
 
 int command_create(int argc, char **argv) {
   struct coupon_campaign_spec spec = COUPON_CAMPAIGN_SPEC_INIT;
+  struct coupon_options engine = COUPON_OPTIONS_INIT;
   bool as_json = false;
   bool stock_given = false;
   const struct args_option options[] = {{"json", ARGS_FLAG, &as_json, NULL},
@@ -80,6 +83,8 @@ int command_create(int argc, char **argv) {
                                         {"users", ARGS_USERS, &spec.user_kind, NULL},
                                         {"opens-at", ARGS_TIME, &spec.opens_at_ns, NULL},
                                         {"closes-at", ARGS_TIME, &spec.closes_at_ns, NULL},
+                                        {"archive", ARGS_TEXT, &engine.archive_dir, NULL},
+                                        {"checkpoint-log-bytes", ARGS_U64, &engine.checkpoint_log_bytes, NULL},
                                         {NULL, ARGS_FLAG, NULL, NULL}};
   struct args args;
   if (!args_parse(&args, "coupon create", argc, argv, options, 2, 2) || !args_number(&args, 1, "ID", &spec.id))
@@ -96,7 +101,7 @@ int command_create(int argc, char **argv) {
   if (!right) return CODE_USAGE;
 
   struct session session;
-  int code = session_open(&session, args.values[0], NULL);
+  int code = session_open(&session, args.values[0], &engine);
   if (code != CODE_DONE) return code;
   code = session_close(&session, create(&session, &spec, as_json));
   return output_finish(code);
@@ -229,6 +234,16 @@ static coupon_status list_campaigns(struct session *session, struct json *json) 
   return COUPON_OK;
 }
 
+static void print_checkpoint(const struct session *session, const struct coupon_stats *stats) {
+  char time[OUTPUT_TIME_MAX];
+  const struct coupon_report *report = &session->report;
+  if (report->checkpoint != 0)
+    printf("checkpoint   %" PRIu64 ", of LSN %" PRIu64 " and %s, %" PRIu64 " bytes\n", report->checkpoint,
+           stats->checkpoint_lsn, output_time(stats->checkpoint_time_ns, time), stats->checkpoint_bytes);
+  if (report->checkpoint_status != COUPON_OK)
+    printf("passed over  %s, which is damaged or missing; nothing is lost\n", report->checkpoint_file);
+}
+
 static int status_of_all(struct session *session, bool as_json) {
   struct coupon_stats stats = COUPON_STATS_INIT;
   coupon_status status = coupon_read_stats(session->engine, &stats);
@@ -242,6 +257,11 @@ static int status_of_all(struct session *session, bool as_json) {
     json_u64(&json, "segments", stats.segments);
     json_u64(&json, "lives", stats.life);
     json_u64(&json, "cut_bytes", session->report.cut_bytes);
+    json_u64(&json, "checkpoint", session->report.checkpoint);
+    json_u64(&json, "checkpoint_lsn", stats.checkpoint_lsn);
+    json_u64(&json, "checkpoint_time_ns", stats.checkpoint_time_ns);
+    json_u64(&json, "checkpoint_bytes", stats.checkpoint_bytes);
+    json_text(&json, "damaged_checkpoint", session->report.checkpoint_file);
     json_open(&json, "campaigns", '[');
     status = list_campaigns(session, &json);
     json_close(&json, ']');
@@ -251,6 +271,7 @@ static int status_of_all(struct session *session, bool as_json) {
     printf("tickets      %" PRIu64 "\ndurable LSN  %" PRIu64 "\nrecords      %" PRIu64 "\nsegments     %" PRIu64
            "\nlives        %" PRIu64 "\n",
            stats.tickets, stats.durable_lsn, session->report.records, stats.segments, stats.life);
+    print_checkpoint(session, &stats);
     if (session->report.cut_bytes > 0)
       printf("torn tail    %" PRIu64 " bytes, never final, cut by the next opening\n", session->report.cut_bytes);
     status = list_campaigns(session, NULL);
@@ -302,7 +323,7 @@ static coupon_status list_tickets(struct session *session, const struct coupon_c
   size_t count = TICKETS_AT_ONCE;
   while (count == TICKETS_AT_ONCE) {
     coupon_status status =
-        coupon_tickets(session->engine, info->id, number, tickets, sizeof tickets[0], TICKETS_AT_ONCE, &count);
+        coupon_read_tickets(session->engine, info->id, number, tickets, sizeof tickets[0], TICKETS_AT_ONCE, &count);
     if (status != COUPON_OK) return status;
     for (size_t i = 0; i < count; i++) {
       tickets[i].answer = COUPON_ISSUED;

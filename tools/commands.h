@@ -18,6 +18,8 @@ int command_issue(int argc, char **argv);
 int command_lookup(int argc, char **argv);
 int command_status(int argc, char **argv);
 int command_tickets(int argc, char **argv);
+int command_checkpoint(int argc, char **argv);
+int command_backup(int argc, char **argv);
 
 /* Prints the parts of a ticket that every command shows: a line of a table, or members of an open JSON object.
  * `kind` is that of the campaign's users. */

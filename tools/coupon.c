@@ -19,7 +19,8 @@ static const struct {
     {"create", command_create, help_create},    {"issue", command_issue, help_issue},
     {"lookup", command_lookup, help_lookup},    {"status", command_status, help_status},
     {"tickets", command_tickets, help_tickets}, {"verify", command_verify, help_verify},
-    {"dump", command_dump, help_dump},          {"sale", command_sale, help_sale},
+    {"dump", command_dump, help_dump},          {"checkpoint", command_checkpoint, help_checkpoint},
+    {"backup", command_backup, help_backup},    {"sale", command_sale, help_sale},
 };
 
 static int print(const char *text) {

@@ -13,6 +13,8 @@ extern const char help_status[];
 extern const char help_tickets[];
 extern const char help_verify[];
 extern const char help_dump[];
+extern const char help_checkpoint[];
+extern const char help_backup[];
 extern const char help_sale[];
 
 #endif

@@ -10,7 +10,6 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 /* More would not make a commit cheaper, and would keep the answers back. */
@@ -171,7 +170,11 @@ static int issue(struct session *session, uint64_t campaign, const struct args *
 int command_issue(int argc, char **argv) {
   bool as_json = false;
   uint64_t campaign;
-  const struct args_option options[] = {{"json", ARGS_FLAG, &as_json, NULL}, {NULL, ARGS_FLAG, NULL, NULL}};
+  struct coupon_options engine = COUPON_OPTIONS_INIT;
+  const struct args_option options[] = {{"json", ARGS_FLAG, &as_json, NULL},
+                                        {"archive", ARGS_TEXT, &engine.archive_dir, NULL},
+                                        {"checkpoint-log-bytes", ARGS_U64, &engine.checkpoint_log_bytes, NULL},
+                                        {NULL, ARGS_FLAG, NULL, NULL}};
   struct args args;
   if (!args_parse(&args, "coupon issue", argc, argv, options, 3, argc) || !args_number(&args, 1, "ID", &campaign))
     return CODE_USAGE;
@@ -181,15 +184,8 @@ int command_issue(int argc, char **argv) {
     (void)args_wrong(&args, "USER must be %s, not '%s'", user_looks(USER_EITHER), wrong);
     return CODE_USAGE;
   }
-  /* Opening for writing would create the directory; nobody wants that from a mistyped path. */
-  struct stat status;
-  if (stat(args.values[0], &status) != 0) {
-    output_error("cannot open %s: %s; check the path, 'coupon create' makes a directory", args.values[0],
-                 strerrordesc_np(errno));
-    return CODE_FAULT;
-  }
   struct session session;
-  int code = session_open(&session, args.values[0], NULL);
+  int code = session_open_existing(&session, args.values[0], &engine);
   if (code != CODE_DONE) return code;
   code = session_close(&session, issue(&session, campaign, &args, as_json));
   return output_finish(code);

@@ -187,6 +187,8 @@ static int hold_sale(struct sale *sale) {
   struct coupon_options engine = COUPON_OPTIONS_INIT;
   engine.durability = options->durability;
   engine.segment_size_bytes = options->segment_size_bytes;
+  engine.checkpoint_log_bytes = options->checkpoint_log_bytes;
+  engine.archive_dir = options->archive;
   int code = session_open(&sale->session, sale->directory, &engine);
   if (code != CODE_DONE) return code;
   code = session_close(&sale->session, run_open(sale));
@@ -245,6 +247,8 @@ static bool parse(int argc, char **argv, struct sale_options *o) {
                                         {"calls", ARGS_U64, &o->calls, &calls},
                                         {"campaign", ARGS_U64, &o->campaign, NULL},
                                         {"segment-size", ARGS_U64, &o->segment_size_bytes, NULL},
+                                        {"checkpoint-log-bytes", ARGS_U64, &o->checkpoint_log_bytes, NULL},
+                                        {"archive", ARGS_TEXT, &o->archive, NULL},
                                         {"ack-fd", ARGS_DESCRIPTOR, &o->ack_descriptor, NULL},
                                         {"ack-file", ARGS_TEXT, &o->ack_path, NULL},
                                         {"resume", ARGS_FLAG, &o->resume, NULL},

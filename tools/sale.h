@@ -25,6 +25,8 @@ struct sale_options {
   uint64_t seed;
   uint64_t kills; /* how often a process was killed while it wrote the file of acknowledgements */
   uint64_t segment_size_bytes;
+  uint64_t checkpoint_log_bytes; /* 0: the library's default */
+  const char *archive;           /* or NULL */
   int durability;
   bool resume;
   bool check;

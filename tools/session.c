@@ -4,7 +4,9 @@
 #include "output.h"
 
 #include <ctype.h>
+#include <errno.h>
 #include <string.h>
+#include <sys/stat.h>
 
 static const struct {
   coupon_status fault;
@@ -27,6 +29,7 @@ static const struct {
     {COUPON_E_ACCESS, "check that the directory exists and that you may use it; 'coupon create' makes one"},
     {COUPON_E_THREAD, "raise the limits on processes and open files (ulimit -u, ulimit -n)"},
     {COUPON_E_USER_KIND, "name users as the campaign was created with, see 'coupon status'"},
+    {COUPON_E_RELEASED, "the campaign's tickets were dropped; they are in its archive or backup, if anywhere"},
     {COUPON_E_LOG_FULL, "begin a new directory for new campaigns"},
 };
 
@@ -56,6 +59,14 @@ int session_open(struct session *session, const char *directory, const struct co
   else
     output_error("cannot open %s: %.*s; %s", directory, length, message, advice(status));
   return code_of(status);
+}
+
+int session_open_existing(struct session *session, const char *directory, const struct coupon_options *options) {
+  struct stat status;
+  if (stat(directory, &status) == 0) return session_open(session, directory, options);
+  output_error("cannot open %s: %s; check the path, 'coupon create' makes a directory", directory,
+               strerrordesc_np(errno));
+  return CODE_FAULT;
 }
 
 int session_open_to_read(struct session *session, const char *directory) {
@@ -108,6 +119,19 @@ const char *session_state_word(int32_t state) {
       return "sold_out";
     case COUPON_STATE_CLOSED:
       return "closed";
+    default:
+      return "unknown";
+  }
+}
+
+const char *session_place_word(int32_t place) {
+  switch (place) {
+    case COUPON_PLACE_MEMORY:
+      return "memory";
+    case COUPON_PLACE_RELEASED:
+      return "released";
+    case COUPON_PLACE_DROPPED:
+      return "dropped";
     default:
       return "unknown";
   }

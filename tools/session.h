@@ -17,6 +17,9 @@ struct session {
 /* Opens `directory` as `options` say. CODE_DONE, or the exit code after a message. */
 int session_open(struct session *session, const char *directory, const struct coupon_options *options);
 
+/* The same where the directory has to exist: opening for writing would make it, which nobody wants from a mistyped path. */
+int session_open_existing(struct session *session, const char *directory, const struct coupon_options *options);
+
 /* The same, to look at what is final now. */
 int session_open_to_read(struct session *session, const char *directory);
 
@@ -32,5 +35,8 @@ const char *session_word(coupon_status status, char word[SESSION_WORD_MAX]);
 
 /* "scheduled", "open", "sold_out", "closed". */
 const char *session_state_word(int32_t state);
+
+/* Where a campaign's tickets are: "memory", "released", "dropped". */
+const char *session_place_word(int32_t place);
 
 #endif

@@ -91,6 +91,6 @@ coupon_status user_issue(coupon_engine *engine, uint64_t campaign, const struct 
 
 coupon_status user_lookup(coupon_engine *engine, uint64_t campaign, const struct user *user,
                           struct coupon_ticket *ticket, uint64_t *count) {
-  return user->kind == COUPON_USER_UUID ? coupon_lookup_uuid(engine, campaign, user->uuid, ticket, count)
-                                        : coupon_lookup(engine, campaign, user->number, ticket, count);
+  return user->kind == COUPON_USER_UUID ? coupon_read_lookup_uuid(engine, campaign, user->uuid, ticket, count)
+                                        : coupon_read_lookup(engine, campaign, user->number, ticket, count);
 }
