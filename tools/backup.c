@@ -141,8 +141,7 @@ static int copy_files(struct backup *backup) {
   for (size_t i = 0; i < source->count && good; i++) good = copy_file(backup, &source->files[i], &lsn);
   if (good && source->limit_lsn != READ_NO_LIMIT && lsn < source->limit_lsn) {
     target->damaged = true;
-    output_error("%s: its log ends at LSN %" PRIu64 ", though LSN %" PRIu64
-                 " was durable; run 'coupon verify' on it",
+    output_error("%s: its log ends at LSN %" PRIu64 ", though LSN %" PRIu64 " was durable; run 'coupon verify' on it",
                  source->path, lsn, source->limit_lsn);
     return CODE_DAMAGED;
   }
@@ -192,7 +191,7 @@ static int copy(struct backup *backup) {
 static int verify_copy(struct backup *backup) {
   struct verification *v = &backup->verification;
   char verdict[VERIFY_VERDICT_MAX];
-  int code = verify_directory(backup->temporary, v);
+  int code = verify_directory(backup->temporary, NULL, v);
   if (code == CODE_DONE) return code;
   verify_verdict(v, verdict);
   output_error("the copy is no good, and is removed: %s", verdict);
@@ -216,8 +215,8 @@ static void print_backup(const struct backup *backup, bool as_json) {
   char verdict[VERIFY_VERDICT_MAX];
   verify_verdict(&backup->verification, verdict);
   if (!as_json) {
-    printf("files    %" PRIu64 "\nbytes    %" PRIu64 "\ntickets  %" PRIu64 "\nLSN      %" PRIu64 "\n%s\n", backup->target.files,
-           backup->target.bytes, backup->verification.rules.tickets, finding->lsn, verdict);
+    printf("files    %" PRIu64 "\nbytes    %" PRIu64 "\ntickets  %" PRIu64 "\nLSN      %" PRIu64 "\n%s\n",
+           backup->target.files, backup->target.bytes, backup->verification.rules.tickets, finding->lsn, verdict);
     return;
   }
   struct json json = {stdout, false};

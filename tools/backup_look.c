@@ -50,8 +50,8 @@ static enum look read_manifest(struct backup_source *source, unsigned char manif
   if (!open && fault == ENOENT)
     return answer(source, LOOK_FAULT, "there is no manifest: it is no coupon directory, or damaged");
   if (!open) return answer(source, LOOK_FAULT, "the manifest cannot be read: %s", strerrordesc_np(fault));
-  bool good = bytes != NULL && memcmp(manifest, "CPNMANIF", 8) == 0 &&
-              file_checksum(manifest, 504) == read_u64(manifest + 504);
+  bool good =
+      bytes != NULL && memcmp(manifest, "CPNMANIF", 8) == 0 && file_checksum(manifest, 504) == read_u64(manifest + 504);
   return good ? LOOK_DONE : answer(source, LOOK_DAMAGED, "the manifest is damaged");
 }
 
@@ -122,9 +122,8 @@ static enum look hold_listed(struct backup_source *source, DIR *listing) {
     if (segment || is_tickets_file(entry->d_name)) look = hold(source, entry->d_name);
     errno = 0;
   }
-  return look == LOOK_DONE && errno != 0
-             ? answer(source, LOOK_FAULT, "it cannot be listed: %s", strerrordesc_np(errno))
-             : look;
+  return look == LOOK_DONE && errno != 0 ? answer(source, LOOK_FAULT, "it cannot be listed: %s", strerrordesc_np(errno))
+                                         : look;
 }
 
 static enum look hold_files(struct backup_source *source) {

@@ -33,8 +33,9 @@ static int make_checkpoint(struct session *session, bool as_json) {
 int command_checkpoint(int argc, char **argv) {
   bool as_json = false;
   struct coupon_options engine = COUPON_OPTIONS_INIT;
-  const struct args_option options[] = {
-      {"json", ARGS_FLAG, &as_json, NULL}, {"archive", ARGS_TEXT, &engine.archive_dir, NULL}, {NULL, ARGS_FLAG, NULL, NULL}};
+  const struct args_option options[] = {{"json", ARGS_FLAG, &as_json, NULL},
+                                        {"archive", ARGS_TEXT, &engine.archive_dir, NULL},
+                                        {NULL, ARGS_FLAG, NULL, NULL}};
   struct args args;
   if (!args_parse(&args, "coupon checkpoint", argc, argv, options, 1, 1)) return CODE_USAGE;
   struct session session;

@@ -111,7 +111,7 @@ static void print_record(void *context, const struct read_record *record) {
     case RECORD_ISSUE_UUID:
       ticket(dump, record);
       break;
-    case RECORD_RELEASED:
+    case RECORD_DROPPED:
       field(dump, "tickets", read_u64(record->body));
       break;
     default:
@@ -126,17 +126,24 @@ static void print_record(void *context, const struct read_record *record) {
 
 int command_dump(int argc, char **argv) {
   struct dump dump = {.json = {stdout, false}};
-  const struct args_option options[] = {{"json", ARGS_FLAG, &dump.as_json, NULL}, {NULL, ARGS_FLAG, NULL, NULL}};
+  const char *archive = NULL;
+  const struct args_option options[] = {
+      {"json", ARGS_FLAG, &dump.as_json, NULL}, {"archive", ARGS_TEXT, &archive, NULL}, {NULL, ARGS_FLAG, NULL, NULL}};
   struct args args;
   if (!args_parse(&args, "coupon dump", argc, argv, options, 1, 1)) return CODE_USAGE;
   struct verification v;
   char verdict[VERIFY_VERDICT_MAX];
-  int code = verify_directory(args.values[0], &v);
+  int code = verify_directory(args.values[0], archive, &v);
   verify_verdict(&v, verdict);
   dump.rules = &v.rules;
   dump.issued = calloc(v.rules.count + 1, sizeof *dump.issued);
   struct read_finding printed;
-  if (dump.issued != NULL && v.finding.lsn > 0) read_log(args.values[0], v.finding.lsn, print_record, &dump, &printed);
+  const struct read_request request = {.directory = args.values[0],
+                                       .archive = archive,
+                                       .limit_lsn = v.finding.lsn,
+                                       .visit = print_record,
+                                       .context = &dump};
+  if (dump.issued != NULL && v.finding.lsn > 0) read_directory(&request, &printed);
   if (code != CODE_DONE) {
     fflush(stdout);
     output_error("%s: %s", args.values[0], verdict);

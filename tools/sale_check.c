@@ -241,7 +241,7 @@ coupon_status sale_check_answers(struct sale *sale) {
 int sale_check_directory(struct sale *sale) {
   struct verification v;
   char verdict[VERIFY_VERDICT_MAX];
-  int code = verify_directory(sale->directory, &v);
+  int code = verify_directory(sale->directory, NULL, &v);
   verify_verdict(&v, verdict);
   if (code == CODE_DAMAGED)
     violation(sale, "the closed directory does not verify: %s", verdict);

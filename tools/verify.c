@@ -20,25 +20,69 @@ static bool shows_broken_rule(const struct verification *v) {
 
 static int code_of(const struct verification *v) {
   if (v->finding.verdict == READ_DAMAGED || v->rules.broken > 0) return CODE_DAMAGED;
-  return v->finding.verdict != READ_OK || v->rules.no_memory ? CODE_FAULT : CODE_DONE;
+  return v->finding.verdict != READ_OK || v->rules.no_memory || stories_no_memory(&v->stories) ? CODE_FAULT : CODE_DONE;
 }
 
-int verify_directory(const char *directory, struct verification *v) {
+/* --- reading -------------------------------------------------------------------------------- */
+
+static void take_record(void *context, const struct read_record *record) {
+  struct verification *v = context;
+  rules_take(&v->rules, record);
+  stories_log(&v->stories, record, &v->finding);
+}
+
+static void take_checkpoint(void *context, const struct read_record *record) {
+  stories_checkpoint(&((struct verification *)context)->stories, record);
+}
+
+static void end_checkpoint(void *context, uint64_t number, const struct checkpoint_finding *found) {
+  stories_checkpoint_end(&((struct verification *)context)->stories, number, found);
+}
+
+/* What no opening would stumble over is damage, too: tickets that cannot be read any more, a checkpoint that lies. */
+static void judge_beside(struct verification *v) {
+  struct read_finding *finding = &v->finding;
+  const struct tickets_finding *tickets = &finding->tickets_fault;
+  if (finding->verdict != READ_OK) return;
+  if (tickets->verdict != READ_OK) {
+    finding->verdict = tickets->verdict;
+    finding->offset = tickets->offset;
+    memcpy(finding->file, tickets->file, sizeof finding->file);
+    snprintf(finding->why, sizeof finding->why, "%s", tickets->why);
+  } else if (v->stories.wrong != 0) {
+    finding->verdict = READ_DAMAGED;
+    checkpoint_file_name(v->stories.wrong, finding->file);
+    memcpy(finding->why, v->stories.why, sizeof finding->why);
+  }
+}
+
+static void read_once(const char *directory, const char *archive, struct verification *v) {
+  const struct read_request request = {directory,      archive, READ_NO_LIMIT, take_record, take_checkpoint,
+                                       end_checkpoint, v};
+  read_directory(&request, &v->finding);
+  rules_finish(&v->rules);
+  if (v->finding.verdict == READ_OK) stories_log_end(&v->stories, &v->finding);
+  judge_beside(v);
+}
+
+int verify_directory(const char *directory, const char *archive, struct verification *v) {
   const struct timespec pause = {0, PAUSE_MS * 1000000L};
   memset(v, 0, sizeof *v);
   for (int try = 1;; try++) {
-    read_log(directory, READ_NO_LIMIT, rules_take, &v->rules, &v->finding);
-    rules_finish(&v->rules);
+    read_once(directory, archive, v);
     int code = code_of(v);
     bool certain = code == CODE_DONE && v->finding.cut_bytes == 0;
     bool moving = v->finding.owner.held || read_owner_changed(directory, &v->finding.owner);
     if (certain || !moving || try == TRIES) return code;
-    rules_fini(&v->rules);
+    verify_fini(v);
     nanosleep(&pause, NULL);
   }
 }
 
-void verify_fini(struct verification *v) { rules_fini(&v->rules); }
+void verify_fini(struct verification *v) {
+  rules_fini(&v->rules);
+  stories_fini(&v->stories);
+}
 
 static void verdict_ok(const struct verification *v, char *verdict) {
   const struct read_finding *finding = &v->finding;
@@ -73,7 +117,7 @@ void verify_verdict(const struct verification *v, char verdict[VERIFY_VERDICT_MA
   } else if (finding->verdict != READ_OK)
     snprintf(verdict, VERIFY_VERDICT_MAX, "%s: %s%s; %s", words[finding->verdict], place, finding->why,
              advices[finding->verdict]);
-  else if (v->rules.no_memory)
+  else if (v->rules.no_memory || stories_no_memory(&v->stories))
     snprintf(verdict, VERIFY_VERDICT_MAX,
              "cannot be read: memory is used up; have 16 bytes free for each ticket of the largest campaign, 32 where "
              "its users are UUIDs");
@@ -114,6 +158,9 @@ static void print_text(const struct verification *v, const char *verdict) {
     printf("ended      %s\n", finding->ended ? "closed" : "not closed: by a crash, or killed");
   if (finding->checkpoint != 0)
     printf("begins     behind checkpoint %" PRIu64 "; the log before it is gone\n", finding->checkpoint);
+  if (v->stories.compared > 0)
+    printf("compared   %" PRIu64 " checkpoint%s: as the log has it\n", v->stories.compared,
+           v->stories.compared == 1 ? "" : "s");
   if (finding->damaged_checkpoint != 0)
     printf("damaged    checkpoint %" PRIu64 ": it is passed over, and not needed\n", finding->damaged_checkpoint);
   if (finding->cut_bytes > 0)
@@ -152,7 +199,7 @@ static const char *word_of(const struct verification *v) {
     case READ_OK:
       break;
   }
-  return v->rules.no_memory ? "unreadable" : "ok";
+  return v->rules.no_memory || stories_no_memory(&v->stories) ? "unreadable" : "ok";
 }
 
 static void print_json(const struct verification *v, const char *verdict, bool ok) {
@@ -173,6 +220,7 @@ static void print_json(const struct verification *v, const char *verdict, bool o
   json_u64(&json, "lsn", finding->lsn);
   json_u64(&json, "checkpoint", finding->checkpoint);
   json_u64(&json, "damaged_checkpoint", finding->damaged_checkpoint);
+  json_u64(&json, "compared", v->stories.compared);
   json_bool(&json, "open_elsewhere", finding->owner.held);
   json_bool(&json, "ended", finding->ended);
   json_u64(&json, "cut_bytes", finding->cut_bytes);
@@ -188,12 +236,14 @@ static void print_json(const struct verification *v, const char *verdict, bool o
 
 int command_verify(int argc, char **argv) {
   bool as_json = false;
-  const struct args_option options[] = {{"json", ARGS_FLAG, &as_json, NULL}, {NULL, ARGS_FLAG, NULL, NULL}};
+  const char *archive = NULL;
+  const struct args_option options[] = {
+      {"json", ARGS_FLAG, &as_json, NULL}, {"archive", ARGS_TEXT, &archive, NULL}, {NULL, ARGS_FLAG, NULL, NULL}};
   struct args args;
   if (!args_parse(&args, "coupon verify", argc, argv, options, 1, 1)) return CODE_USAGE;
   struct verification v;
   char verdict[VERIFY_VERDICT_MAX];
-  int code = verify_directory(args.values[0], &v);
+  int code = verify_directory(args.values[0], archive, &v);
   verify_verdict(&v, verdict);
   if (as_json)
     print_json(&v, verdict, code == CODE_DONE);

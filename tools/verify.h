@@ -7,16 +7,18 @@
 
 #include "verify_read.h"
 #include "verify_rules.h"
+#include "verify_story.h"
 
 #include <stddef.h>
 
 struct verification {
   struct read_finding finding;
   struct rules rules;
+  struct stories stories;
 };
 
-/* Reads everything and judges it. Returns the exit code; `*verification` is to be ended by verify_fini(). */
-int verify_directory(const char *directory, struct verification *verification);
+/* Reads everything and judges it; `archive` has the segments that are not in the directory any more, or is NULL. Returns the exit code; `*verification` is to be ended by verify_fini(). */
+int verify_directory(const char *directory, const char *archive, struct verification *verification);
 void verify_fini(struct verification *verification);
 
 /* The verdict in one line: "ok: …", "damaged: FILE at OFFSET: why; what to do", "broken rule: …" … */

@@ -39,18 +39,20 @@ struct checkpoint_finding {
   bool known; /* the first block is valid: what follows is what it says */
   uint64_t lsn, life, time_ns, segment, segment_offset;
   uint64_t campaigns, tickets, size, chunks, digest;
+  struct tickets_finding tickets_fault; /* of a file that is meant: the checkpoint is valid all the same */
 };
 
 void checkpoint_file_name(uint64_t number, char name[READ_FILE_MAX]);
 
-/* Judges checkpoint `number`, whose file is open, and tells of it; the visitor's functions may be NULL. That a released
- * campaign's tickets file is there is not looked at. */
-void checkpoint_read(struct file *file, const unsigned char *identity, uint64_t number,
+/* Judges checkpoint `number` of `directory`, whose file is open, and tells of it; the visitor's functions may be NULL. The
+ * tickets of released campaigns are told last, from their files; without a function for tickets only the files' first blocks
+ * are looked at. */
+void checkpoint_read(struct file *file, int directory, const unsigned char *identity, uint64_t number,
                      const struct checkpoint_visitor *visitor, struct checkpoint_finding *finding);
 
-/* The same, told as the records that the checkpoint stands for, campaign by campaign: CAMPAIGN, OPEN, tickets or RELEASED,
+/* The same, told as the records that the checkpoint stands for, campaign by campaign: CAMPAIGN, OPEN, tickets or DROPPED,
  * CLOSE; their segment is 0, which there is not. OPEN and CLOSE have the times that the campaign has for them. */
-void checkpoint_tell(struct file *file, const unsigned char *identity, uint64_t number, read_visit *visit,
-                     void *context, struct checkpoint_finding *finding);
+void checkpoint_tell(struct file *file, int directory, const unsigned char *identity, uint64_t number,
+                     read_visit *visit, void *context, struct checkpoint_finding *finding);
 
 #endif

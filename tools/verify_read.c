@@ -7,9 +7,8 @@
  */
 #include "verify_read.h"
 
-#include "verify_checkpoint.h"
+#include "verify_reader.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -25,26 +24,6 @@
 
 enum { FRAME_HEADER = 64, FRAME_FIRST_LSN = 8, FRAME_SYNCED_LSN = 16, FRAME_LIFE = 24, FRAME_PAYLOAD = 32 };
 
-/* What the walk through the log knows so far. `proof` is the highest LSN known to have been durable. */
-struct reader {
-  int directory;
-  unsigned char identity[FILE_IDENTITY];
-  uint64_t first_segment;               /* the first that has to exist, as the manifest says */
-  uint64_t checkpoints[2];              /* the newest one's number there, and the older one's; or 0 */
-  uint64_t start_segment, start_offset; /* where reading begins */
-  uint64_t limit_lsn; /* nothing beyond is read; and, if there is a limit, everything up to it must be there */
-  uint64_t highest;   /* number of the last segment in the directory */
-  uint64_t life;      /* of the frame before */
-  uint64_t proof;
-  char proof_file[READ_FILE_MAX];
-  uint64_t proof_offset;
-  read_visit *visit;
-  void *context;
-  struct read_finding *finding;
-};
-
-enum step { STEP_ON, STEP_NO_FRAME, STEP_OVER /* the finding has the verdict */ };
-
 /* A frame header of which only the checksum, the place and the arithmetic have been looked at. */
 struct frame {
   uint64_t offset;
@@ -56,8 +35,8 @@ struct frame {
   const unsigned char *bytes;
 };
 
-__attribute__((format(printf, 5, 6))) static enum step judge(struct reader *r, enum read_verdict verdict,
-                                                             const char *file, uint64_t offset, const char *why, ...) {
+enum step reader_judge(struct reader *r, enum read_verdict verdict, const char *file, uint64_t offset, const char *why,
+                       ...) {
   struct read_finding *finding = r->finding;
   finding->verdict = verdict;
   finding->offset = offset;
@@ -69,12 +48,12 @@ __attribute__((format(printf, 5, 6))) static enum step judge(struct reader *r, e
   return STEP_OVER;
 }
 
-static enum step cannot_read(struct reader *r, const struct file *file) {
-  return judge(r, READ_UNREADABLE, file->name, 0, "it cannot be read: %s",
-               errno == 0 ? "it became shorter meanwhile" : strerrordesc_np(errno));
+enum step reader_cannot_read(struct reader *r, const struct file *file) {
+  return reader_judge(r, READ_UNREADABLE, file->name, 0, "it cannot be read: %s",
+                      errno == 0 ? "it became shorter meanwhile" : strerrordesc_np(errno));
 }
 
-static void take_proof(struct reader *r, uint64_t lsn, const char *file, uint64_t offset) {
+void reader_take_proof(struct reader *r, uint64_t lsn, const char *file, uint64_t offset) {
   if (lsn <= r->proof) return;
   r->proof = lsn;
   r->proof_offset = offset;
@@ -100,10 +79,10 @@ static enum step take_record(struct reader *r, const struct file *file, const st
   uint64_t offset = frame->offset + FRAME_HEADER + position;
   const char *why;
   enum record_form form = record_check(record, frame->payload - position, words, &why);
-  if (form == RECORD_NEWER) return judge(r, READ_NEWER, file->name, offset, "%s", why);
+  if (form == RECORD_NEWER) return reader_judge(r, READ_NEWER, file->name, offset, "%s", why);
   unsigned type = record[0];
   if (form == RECORD_RIGHT) why = wrong_place(r, frame, type, record, position);
-  if (why != NULL) return judge(r, READ_DAMAGED, file->name, offset, "%s", why);
+  if (why != NULL) return reader_judge(r, READ_DAMAGED, file->name, offset, "%s", why);
 
   struct read_record visited = {frame->first_lsn + position + *words * 8,
                                 file->number,
@@ -115,7 +94,7 @@ static enum step take_record(struct reader *r, const struct file *file, const st
   r->finding->records++;
   r->finding->ended = type == RECORD_END;
   r->finding->lsn = visited.lsn;
-  if (r->visit != NULL) r->visit(r->context, &visited);
+  if (r->request->visit != NULL) r->request->visit(r->request->context, &visited);
   return STEP_ON;
 }
 
@@ -161,22 +140,23 @@ static const char *not_next(const struct reader *r, const struct frame *frame) {
 /* Reads the frame at `offset`, if it is the next one: its records are visited and `*offset` moves behind it. */
 static enum step next_frame(struct reader *r, struct file *file, uint64_t *offset, uint64_t end_lsn, const char **why) {
   const unsigned char *h = file_view(file, *offset, FILE_BLOCK);
-  if (h == NULL) return cannot_read(r, file);
+  if (h == NULL) return reader_cannot_read(r, file);
   *why = "no valid frame is here";
   if (!header_sealed(r, file, *offset, h)) return STEP_NO_FRAME;
-  if (impossible(h) != NULL) return judge(r, READ_DAMAGED, file->name, *offset, "%s", impossible(h));
+  if (impossible(h) != NULL) return reader_judge(r, READ_DAMAGED, file->name, *offset, "%s", impossible(h));
   *why = "a frame of another LSN stands where the next one should";
   if (read_u64(h + FRAME_FIRST_LSN) != r->finding->lsn) return STEP_NO_FRAME;
   *why = "a frame of another life stands where the next one should";
   uint64_t life = read_u64(h + FRAME_LIFE);
   if ((life != r->life || life == 0) && life != r->life + 1) return STEP_NO_FRAME;
   uint64_t payload = read_u32(h + FRAME_PAYLOAD);
-  if (payload > PAYLOAD_MAX) return judge(r, READ_DAMAGED, file->name, *offset, "a frame is longer than any can be");
+  if (payload > PAYLOAD_MAX)
+    return reader_judge(r, READ_DAMAGED, file->name, *offset, "a frame is longer than any can be");
   uint64_t total = (FRAME_HEADER + payload + FILE_BLOCK - 1) / FILE_BLOCK * FILE_BLOCK;
   *why = "a frame reaches beyond the end of its file";
   if (total > file->size - *offset) return STEP_NO_FRAME;
   h = file_view(file, *offset, total);
-  if (h == NULL) return cannot_read(r, file);
+  if (h == NULL) return reader_cannot_read(r, file);
   struct frame frame = {.offset = *offset,
                         .first_lsn = read_u64(h + FRAME_FIRST_LSN),
                         .life = life,
@@ -188,57 +168,60 @@ static enum step next_frame(struct reader *r, struct file *file, uint64_t *offse
   *why = not_next(r, &frame);
   if (*why != NULL) return STEP_NO_FRAME;
   if (!frame.known)
-    return judge(r, READ_NEWER, file->name, *offset,
-                 "a frame has a version, an encoding or padding unknown to version 1");
+    return reader_judge(r, READ_NEWER, file->name, *offset,
+                        "a frame has a version, an encoding or padding unknown to version 1");
   if (frame.first_lsn + frame.payload > LSN_MAX)
-    return judge(r, READ_DAMAGED, file->name, *offset, "a frame reaches beyond the last possible LSN");
+    return reader_judge(r, READ_DAMAGED, file->name, *offset, "a frame reaches beyond the last possible LSN");
   if (frame.first_lsn + frame.payload > end_lsn)
-    return judge(r, READ_DAMAGED, file->name, *offset, "a frame reaches beyond the first LSN of the next segment");
+    return reader_judge(r, READ_DAMAGED, file->name, *offset,
+                        "a frame reaches beyond the first LSN of the next segment");
   *offset += total;
   r->finding->frames++;
   r->finding->lives = frame.life;
   return take_records(r, file, &frame);
 }
 
-/* Looks for proofs in what follows the last frame of a file; tells where its last block that is not zero ends. */
-static enum step scan_rest(struct reader *r, struct file *file, uint64_t from, uint64_t *filled) {
+enum step reader_scan_rest(struct reader *r, struct file *file, uint64_t from, uint64_t *filled) {
   *filled = from;
   for (uint64_t offset = from; offset < file->size; offset += FILE_BLOCK) {
     uint64_t length = file->size - offset < FILE_BLOCK ? file->size - offset : FILE_BLOCK;
     const unsigned char *block = file_view(file, offset, length);
-    if (block == NULL) return cannot_read(r, file);
+    if (block == NULL) return reader_cannot_read(r, file);
     if (file_all_zero(block, length)) continue;
     *filled = offset + length;
     if (length == FILE_BLOCK && header_sealed(r, file, offset, block) && impossible(block) == NULL)
-      take_proof(r, read_u64(block + FRAME_SYNCED_LSN), file->name, offset);
+      reader_take_proof(r, read_u64(block + FRAME_SYNCED_LSN), file->name, offset);
   }
   return STEP_ON;
 }
 
 /* --- segments --------------------------------------------------------------------------------- */
 
-/* Opens segment `number` and judges its header. A file that is not there is no fault yet: `file->open` is false. */
+/* Opens segment `number`, in the directory or where it went from there, and judges its header. A file that is not there is no fault yet: `file->open` is false. */
 static enum step open_segment(struct reader *r, uint64_t number, struct file *file) {
   read_segment_name(number, file->name);
   file->number = number;
-  if (!file_open(file, r->directory)) return errno == ENOENT ? STEP_ON : cannot_read(r, file);
+  bool there = file_open(file, r->directory);
+  if (!there && errno == ENOENT && r->archive >= 0) there = file_open(file, r->archive);
+  if (!there) return errno == ENOENT ? STEP_ON : reader_cannot_read(r, file);
   r->finding->segments++;
   const unsigned char *h = file->size < FILE_BLOCK ? NULL : file_view(file, 0, FILE_BLOCK);
-  if (h == NULL && file->size >= FILE_BLOCK) return cannot_read(r, file);
+  if (h == NULL && file->size >= FILE_BLOCK) return reader_cannot_read(r, file);
   if (h == NULL || memcmp(h, "CPNSEGMT", 8) != 0 || file_checksum(h, 504) != read_u64(h + 504))
-    return judge(r, READ_DAMAGED, file->name, 0, "the segment's header is damaged");
+    return reader_judge(r, READ_DAMAGED, file->name, 0, "the segment's header is damaged");
   if (memcmp(h + 16, r->identity, FILE_IDENTITY) != 0 || read_u64(h + 32) != number)
-    return judge(r, READ_DAMAGED, file->name, 0, "it is a segment of another directory, or of another number");
+    return reader_judge(r, READ_DAMAGED, file->name, 0, "it is a segment of another directory, or of another number");
   if (read_u32(h + 8) != 1 || read_u32(h + 12) != FILE_BLOCK || !file_all_zero(h + 72, 432))
-    return judge(r, READ_NEWER, file->name, 0,
-                 "the header is of version %" PRIu32 ", or uses bytes that version 1 leaves zero", read_u32(h + 8));
+    return reader_judge(r, READ_NEWER, file->name, 0,
+                        "the header is of version %" PRIu32 ", or uses bytes that version 1 leaves zero",
+                        read_u32(h + 8));
   if (read_u64(h + 56) > file->size)
-    return judge(r, READ_DAMAGED, file->name, file->size, "the file ends here, but its header says %" PRIu64 " bytes",
-                 read_u64(h + 56));
+    return reader_judge(r, READ_DAMAGED, file->name, file->size,
+                        "the file ends here, but its header says %" PRIu64 " bytes", read_u64(h + 56));
   file->size = read_u64(h + 56);
   file->first_lsn = read_u64(h + 40);
   if (file->size < FILE_BLOCK || file->size % FILE_BLOCK != 0 || file->first_lsn > LSN_MAX)
-    return judge(r, READ_DAMAGED, file->name, 0, "the segment's header says what cannot be");
+    return reader_judge(r, READ_DAMAGED, file->name, 0, "the segment's header says what cannot be");
   return STEP_ON;
 }
 
@@ -247,22 +230,25 @@ static enum step open_segment(struct reader *r, uint64_t number, struct file *fi
 static enum step judge_end(struct reader *r, struct file *file, const struct file *next,
                            const struct read_finding *bad_next, uint64_t offset, const char *why) {
   struct read_finding *finding = r->finding;
-  if (bad_next != NULL) return judge(r, bad_next->verdict, bad_next->file, bad_next->offset, "%s", bad_next->why);
+  if (bad_next != NULL)
+    return reader_judge(r, bad_next->verdict, bad_next->file, bad_next->offset, "%s", bad_next->why);
   const struct read_owner *owner = &finding->owner;
   if (r->limit_lsn != READ_NO_LIMIT && owner->held && owner->locker > 0 && owner->pid != (uint64_t)owner->locker)
-    return judge(r, READ_UNREADABLE, file->name, offset,
-                 "process %ld is opening the directory; the hint is still that of %" PRIu64, (long)owner->locker,
-                 owner->pid);
-  if (!next->open && r->highest > file->number) return judge(r, READ_DAMAGED, next->name, 0, "the segment is missing");
+    return reader_judge(r, READ_UNREADABLE, file->name, offset,
+                        "process %ld is opening the directory; the hint is still that of %" PRIu64, (long)owner->locker,
+                        owner->pid);
+  if (!next->open && r->highest > file->number)
+    return reader_judge(r, READ_DAMAGED, next->name, 0, "the segment is missing");
   if (r->limit_lsn != READ_NO_LIMIT)
-    return judge(r, READ_DAMAGED, file->name, offset, "%s, though LSN %" PRIu64 " was durable", why, r->limit_lsn);
+    return reader_judge(r, READ_DAMAGED, file->name, offset, "%s, though LSN %" PRIu64 " was durable", why,
+                        r->limit_lsn);
   uint64_t filled = 0;
-  if (next->open) take_proof(r, next->first_lsn, next->name, 0);
-  if (scan_rest(r, file, offset, &filled) != STEP_ON) return STEP_OVER;
+  if (next->open) reader_take_proof(r, next->first_lsn, next->name, 0);
+  if (reader_scan_rest(r, file, offset, &filled) != STEP_ON) return STEP_OVER;
   if (r->proof > finding->lsn)
-    return judge(r, READ_DAMAGED, file->name, offset,
-                 "%s, though LSN %" PRIu64 " was durable: %s at %" PRIu64 " proves it", why, r->proof, r->proof_file,
-                 r->proof_offset);
+    return reader_judge(r, READ_DAMAGED, file->name, offset,
+                        "%s, though LSN %" PRIu64 " was durable: %s at %" PRIu64 " proves it", why, r->proof,
+                        r->proof_file, r->proof_offset);
   finding->cut_bytes = filled - offset;
   if (filled > offset) {
     finding->cut_offset = offset;
@@ -279,7 +265,7 @@ static enum step walk(struct reader *r, struct file *file, const struct file *ne
   const char *why = "the file is full";
   enum step step = STEP_ON;
   if (end_lsn < r->finding->lsn)
-    return judge(r, READ_DAMAGED, next->name, 0, "the segment begins before the end of the one before it");
+    return reader_judge(r, READ_DAMAGED, next->name, 0, "the segment begins before the end of the one before it");
   /* On to where no frame follows: one behind the place where the next file says that this one ended is damage. */
   while (step == STEP_ON && r->finding->lsn < r->limit_lsn && file->size - offset >= FILE_BLOCK)
     step = next_frame(r, file, &offset, end_lsn, &why);
@@ -287,7 +273,7 @@ static enum step walk(struct reader *r, struct file *file, const struct file *ne
   if (r->finding->lsn != end_lsn)
     return judge_end(r, file, next, bad_next, offset, step == STEP_ON ? "the file is full" : why);
   uint64_t filled;
-  return r->limit_lsn == READ_NO_LIMIT ? scan_rest(r, file, offset, &filled) : STEP_ON;
+  return r->limit_lsn == READ_NO_LIMIT ? reader_scan_rest(r, file, offset, &filled) : STEP_ON;
 }
 
 static void read_segments(struct reader *r) {
@@ -297,11 +283,11 @@ static void read_segments(struct reader *r) {
   enum step step = open_segment(r, r->start_segment, file);
   uint64_t lsn = r->finding->lsn;
   if (step == STEP_ON && !file->open)
-    step = judge(r, READ_DAMAGED, file->name, 0, "the first segment is missing");
+    step = reader_judge(r, READ_DAMAGED, file->name, 0, "the first segment is missing");
   else if (step == STEP_ON && lsn == 0 && file->first_lsn != 0)
-    step = judge(r, READ_DAMAGED, file->name, 0, "the first segment does not begin at LSN 0");
+    step = reader_judge(r, READ_DAMAGED, file->name, 0, "the first segment does not begin at LSN 0");
   else if (step == STEP_ON && lsn != 0 && (file->first_lsn >= lsn || r->start_offset > file->size))
-    step = judge(r, READ_DAMAGED, file->name, 0, "the segment does not hold what the checkpoint says it does");
+    step = reader_judge(r, READ_DAMAGED, file->name, 0, "the segment does not hold what the checkpoint says it does");
   while (step == STEP_ON) {
     /* What is wrong with the next file is told when all of this one has been read, and only if that matters. */
     struct read_finding bad_next;
@@ -325,154 +311,47 @@ static void read_segments(struct reader *r) {
   file_close(next);
 }
 
-/* --- directory -------------------------------------------------------------------------------- */
-
-/* Finds the highest segment number: what lies between 1 and it must be there. */
-static bool list_segments(struct reader *r) {
-  int copy = openat(r->directory, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  DIR *listing = copy < 0 ? NULL : fdopendir(copy);
-  if (listing == NULL) {
-    if (copy >= 0) close(copy);
-    return false;
+/* The lock is looked at before the manifest, so that a directory in the making is known as such; the hint before the log. */
+static void read_all(struct reader *r) {
+  struct read_finding *finding = r->finding;
+  bool looked = file_owner_lock(r->directory, &finding->owner);
+  if (!looked || !reader_list_segments(r)) {
+    reader_judge(r, READ_UNREADABLE, looked ? "" : "lock", 0, "it cannot be read: %s", strerrordesc_np(errno));
+    return;
   }
-  errno = 0;
-  struct dirent *entry;
-  while ((entry = readdir(listing)) != NULL) { /* NOLINT(concurrency-mt-unsafe): the stream is ours alone */
-    uint64_t number;
-    if (file_segment_number(entry->d_name, &number) && number > r->highest) r->highest = number;
+  if (!reader_read_manifest(r)) return;
+  if (finding->owner.held) file_owner_hint(r->directory, r->identity, &finding->owner);
+  if (finding->owner.held && !finding->owner.hint) {
+    reader_judge(r, READ_UNREADABLE, "owner", 0,
+                 "process %ld is opening the directory and has not said yet what is durable",
+                 (long)finding->owner.locker);
+    return;
   }
-  int fault = errno;
-  closedir(listing);
-  errno = fault;
-  return fault == 0;
+  if (finding->owner.held && finding->owner.durable_lsn < r->limit_lsn) r->limit_lsn = finding->owner.durable_lsn;
+  reader_find_start(r);
+  /* What a checkpoint knows was durable, whatever an old hint says. */
+  if (finding->owner.held && finding->lsn > r->limit_lsn) r->limit_lsn = finding->lsn;
+  if (finding->verdict == READ_OK) read_segments(r);
 }
 
-/* No manifest: a crash, or an owner at work, may have left the creation unfinished, with a first segment that holds
- * nothing. Otherwise it is damage, or no directory of ours. */
-static void judge_no_manifest(struct reader *r) {
-  struct file first = {.name = "0000000000000001.log"};
-  uint64_t filled = FILE_BLOCK;
-  if (r->highest == 1 && file_open(&first, r->directory)) scan_rest(r, &first, FILE_BLOCK, &filled);
-  file_close(&first);
-  if (r->finding->verdict != READ_OK) return;
-  if (r->highest > 1 || filled > FILE_BLOCK)
-    judge(r, READ_DAMAGED, "manifest", 0, "the manifest is missing, though there are segments");
+void read_directory(const struct read_request *request, struct read_finding *finding) {
+  memset(finding, 0, sizeof *finding);
+  struct reader r = {.limit_lsn = request->limit_lsn, .archive = -1, .request = request, .finding = finding};
+  r.directory = open(request->directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (request->archive != NULL) r.archive = open(request->archive, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (r.directory < 0)
+    reader_judge(&r, READ_UNREADABLE, "", 0, "it cannot be opened: %s", strerrordesc_np(errno));
+  else if (request->archive != NULL && r.archive < 0)
+    reader_judge(&r, READ_UNREADABLE, "", 0, "its archive cannot be opened: %s", strerrordesc_np(errno));
   else
-    judge(r, READ_UNREADABLE, "", 0, "there is no manifest: %s",
-          r->highest == 0 ? "it is no coupon directory" : "its creation was not finished, and it holds nothing");
-}
-
-static void take_manifest(struct reader *r, const unsigned char *m) {
-  memcpy(r->identity, m + 16, FILE_IDENTITY);
-  r->first_segment = read_u64(m + 40);
-  r->checkpoints[0] = read_u64(m + 48);
-  r->checkpoints[1] = read_u64(m + 56);
-  if (r->first_segment == 0 || (r->first_segment != 1 && r->checkpoints[1] == 0) ||
-      (r->checkpoints[1] != 0 && r->checkpoints[1] >= r->checkpoints[0]))
-    judge(r, READ_DAMAGED, "manifest", 0, "it names checkpoints, or a first segment, that cannot be");
-}
-
-/* The manifest's bytes are judged and the identity is taken. False: the finding has the verdict. */
-static bool read_manifest(struct reader *r) {
-  struct file manifest = {.name = "manifest"};
-  if (!file_open(&manifest, r->directory)) {
-    if (errno == ENOENT)
-      judge_no_manifest(r);
-    else
-      cannot_read(r, &manifest);
-    return false;
-  }
-  const unsigned char *m = manifest.size >= FILE_BLOCK ? file_view(&manifest, 0, FILE_BLOCK) : NULL;
-  if (m == NULL && manifest.size < FILE_BLOCK)
-    judge(r, READ_DAMAGED, "manifest", manifest.size, "the manifest ends here, after less than 512 bytes");
-  else if (m == NULL)
-    cannot_read(r, &manifest);
-  else if (memcmp(m, "CPNMANIF", 8) != 0 || file_checksum(m, 504) != read_u64(m + 504))
-    judge(r, READ_DAMAGED, "manifest", 0, "the manifest's magic or checksum is wrong");
-  else if (read_u32(m + 8) != 1 || read_u32(m + 12) != FILE_BLOCK || !file_all_zero(m + 64, 440))
-    judge(r, READ_NEWER, "manifest", 0, "it is of version %" PRIu32 ", or uses bytes that version 1 leaves as they are",
-          read_u32(m + 8));
-  else
-    take_manifest(r, m);
-  file_close(&manifest);
-  return r->finding->verdict == READ_OK;
-}
-
-/* --- checkpoints ------------------------------------------------------------------------------ */
-
-/* Judges one. C of a first block that is valid is proof. A checkpoint that is not there is one that is damaged. */
-static void judge_checkpoint(struct reader *r, uint64_t number, struct file *file, struct checkpoint_finding *found) {
-  const struct checkpoint_visitor nobody = {NULL, NULL, NULL};
-  *found = (struct checkpoint_finding){.verdict = READ_DAMAGED, .why = "it is missing"};
-  checkpoint_file_name(number, file->name);
-  if (file_open(file, r->directory))
-    checkpoint_read(file, r->identity, number, &nobody, found);
-  else if (errno != ENOENT)
-    *found = (struct checkpoint_finding){.verdict = READ_UNREADABLE, .why = "it cannot be read"};
-  if (found->known) take_proof(r, found->lsn, file->name, 0);
-  if (found->verdict == READ_OK && found->segment < r->first_segment) {
-    found->verdict = READ_DAMAGED;
-    found->why = "it leads to a segment that need not exist";
-  }
-}
-
-static void begin_behind(struct reader *r, uint64_t number, struct file *file, struct checkpoint_finding *found) {
-  r->start_segment = found->segment;
-  r->start_offset = found->segment_offset;
-  r->life = r->finding->lives = found->life;
-  r->finding->lsn = found->lsn;
-  r->finding->checkpoint = number;
-  if (r->visit != NULL) checkpoint_tell(file, r->identity, number, r->visit, r->context, found);
-}
-
-/* Where reading begins: the log is read whole as long as it is there; else behind the older checkpoint, which leaves most to
- * be looked at, or behind the newest. One that is damaged is told, and is damage of the directory if there is no other way;
- * what is of a newer version is never passed over. */
-static void find_start(struct reader *r) {
-  r->start_segment = 1;
-  r->start_offset = FILE_BLOCK;
-  for (int i = 1; i >= 0; i--) {
-    struct file file = {.open = false};
-    struct checkpoint_finding found;
-    if (r->checkpoints[i] == 0) continue;
-    judge_checkpoint(r, r->checkpoints[i], &file, &found);
-    bool last_way = r->first_segment != 1 && r->finding->checkpoint == 0 && i == 0;
-    if (found.verdict == READ_OK && r->first_segment != 1 && r->finding->checkpoint == 0)
-      begin_behind(r, r->checkpoints[i], &file, &found);
-    else if (found.verdict == READ_NEWER || found.verdict == READ_UNREADABLE || (found.verdict != READ_OK && last_way))
-      judge(r, found.verdict, file.name, found.offset, "%s", found.why);
-    else if (found.verdict == READ_DAMAGED)
-      r->finding->damaged_checkpoint = r->checkpoints[i];
-    file_close(&file);
-    if (r->finding->verdict != READ_OK) return;
-  }
+    read_all(&r);
+  if (r.archive >= 0) close(r.archive);
+  if (r.directory >= 0) close(r.directory);
 }
 
 void read_log(const char *directory, uint64_t limit_lsn, read_visit *visit, void *context,
               struct read_finding *finding) {
-  memset(finding, 0, sizeof *finding);
-  struct reader r = {.limit_lsn = limit_lsn, .visit = visit, .context = context, .finding = finding};
-  r.directory = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (r.directory < 0) {
-    judge(&r, READ_UNREADABLE, "", 0, "it cannot be opened: %s", strerrordesc_np(errno));
-    return;
-  }
-  /* The lock before the manifest, so that a directory in the making is known as such; the hint before the log. */
-  bool looked = file_owner_lock(r.directory, &finding->owner);
-  if (!looked || !list_segments(&r))
-    judge(&r, READ_UNREADABLE, looked ? "" : "lock", 0, "it cannot be read: %s", strerrordesc_np(errno));
-  else if (read_manifest(&r)) {
-    if (finding->owner.held) file_owner_hint(r.directory, r.identity, &finding->owner);
-    if (finding->owner.held && !finding->owner.hint)
-      judge(&r, READ_UNREADABLE, "owner", 0,
-            "process %ld is opening the directory and has not said yet what is durable", (long)finding->owner.locker);
-    else {
-      if (finding->owner.held && finding->owner.durable_lsn < r.limit_lsn) r.limit_lsn = finding->owner.durable_lsn;
-      find_start(&r);
-      /* What a checkpoint knows was durable, whatever an old hint says. */
-      if (finding->owner.held && finding->lsn > r.limit_lsn) r.limit_lsn = finding->lsn;
-      if (finding->verdict == READ_OK) read_segments(&r);
-    }
-  }
-  close(r.directory);
+  const struct read_request request = {
+      .directory = directory, .limit_lsn = limit_lsn, .visit = visit, .context = context};
+  read_directory(&request, finding);
 }

@@ -48,6 +48,15 @@ struct read_owner {
   unsigned char raw[40]; /* the hint as it stood */
 };
 
+/* What is wrong with a tickets file. */
+struct tickets_finding {
+  enum read_verdict verdict; /* READ_OK: nothing */
+  bool meant;                /* the first block is right: whatever is wrong lies behind it */
+  char file[READ_FILE_MAX];
+  uint64_t offset;
+  const char *why;
+};
+
 struct read_finding {
   enum read_verdict verdict;
   char file[READ_FILE_MAX]; /* what the verdict is about; "" where it is no file */
@@ -60,10 +69,12 @@ struct read_finding {
   uint64_t records;
   uint64_t lives;
   uint64_t checkpoint;         /* behind which the log was read, because what lies before is gone; 0: read whole */
+  uint64_t checkpoint_lsn;     /* of that */
   uint64_t damaged_checkpoint; /* one that the manifest names and that is no good; 0: none */
-  uint64_t lsn;                /* the end of what was read */
-  bool ended;                  /* the last record is END: the directory was closed, not killed */
-  uint64_t cut_bytes;          /* of a torn tail; recovery will cut it, and none of it was final */
+  struct tickets_finding tickets_fault; /* of a file that is needed for no opening */
+  uint64_t lsn;                         /* the end of what was read */
+  bool ended;                           /* the last record is END: the directory was closed, not killed */
+  uint64_t cut_bytes;                   /* of a torn tail; recovery will cut it, and none of it was final */
   char cut_file[READ_FILE_MAX];
   uint64_t cut_offset;
 };
@@ -76,6 +87,21 @@ struct read_finding {
 #define READ_NO_LIMIT UINT64_MAX
 void read_log(const char *directory, uint64_t limit_lsn, read_visit *visit, void *context,
               struct read_finding *finding);
+
+/* The same with more to ask for. */
+struct checkpoint_finding;
+struct read_request {
+  const char *directory;
+  const char *archive; /* where segments are that are not in the directory any more, from the first one on; or NULL */
+  uint64_t limit_lsn;
+  read_visit *visit; /* or NULL */
+  /* For each checkpoint that the manifest names, before anything else: the records that it stands for, until something is
+   * found wrong; then the verdict. Or NULL. */
+  read_visit *visit_checkpoint;
+  void (*end_checkpoint)(void *context, uint64_t number, const struct checkpoint_finding *found);
+  void *context;
+};
+void read_directory(const struct read_request *request, struct read_finding *finding);
 
 /* Looks at the owner again: true if somebody opened, closed or went on writing since `before`. */
 bool read_owner_changed(const char *directory, const struct read_owner *before);

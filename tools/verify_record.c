@@ -15,7 +15,7 @@ uint64_t read_u64(const unsigned char *b) { return (uint64_t)read_u32(b) | (uint
 
 const char *record_type_name(unsigned type) {
   static const char *const names[] = {"", "VOID", "LIFE", "END", "CAMPAIGN", "OPEN", "CLOSE", "ISSUE", "ISSUE_UUID"};
-  return type == RECORD_RELEASED ? "RELEASED" : names[type];
+  return type == RECORD_DROPPED ? "DROPPED" : names[type];
 }
 
 /* Why a record's length is wrong for its type, or NULL. `words` is known to lie within the payload. */

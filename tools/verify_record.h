@@ -17,8 +17,8 @@ enum {
   RECORD_CLOSE,
   RECORD_ISSUE,
   RECORD_ISSUE_UUID,
-  /* In no log: what a checkpoint says of a campaign whose tickets are elsewhere; its body is how many. */
-  RECORD_RELEASED = 256
+  /* In no log: what a checkpoint says of a campaign whose tickets are nowhere any more; its body is how many. */
+  RECORD_DROPPED = 256
 };
 
 /* The kinds of user identity that a CAMPAIGN record can name. */

@@ -122,8 +122,8 @@ static void take_issue(struct rules *rules, const struct read_record *record, st
   campaign->issued++;
 }
 
-/* The tickets are elsewhere: a campaign that has closed is spoken of, whose users nobody asks for. */
-static void take_released(struct rules *rules, const struct read_record *record, struct rules_campaign *campaign) {
+/* The tickets are nowhere any more: a campaign that has closed is spoken of, whose users nobody asks for. */
+static void take_dropped(struct rules *rules, const struct read_record *record, struct rules_campaign *campaign) {
   campaign->issued += read_u64(record->body);
   rules->tickets += read_u64(record->body);
   if (campaign->issued > campaign->stock)
@@ -161,7 +161,7 @@ void rules_take(void *context, const struct read_record *record) {
     return;
   }
   bool issues = type == RECORD_ISSUE || type == RECORD_ISSUE_UUID;
-  if (!issues && type != RECORD_OPEN && type != RECORD_CLOSE && type != RECORD_RELEASED) {
+  if (!issues && type != RECORD_OPEN && type != RECORD_CLOSE && type != RECORD_DROPPED) {
     if (record->campaign != 0) broken(rules, record, "a record of type %s names a campaign", record_type_name(type));
     return;
   }
@@ -173,8 +173,8 @@ void rules_take(void *context, const struct read_record *record) {
   struct rules_campaign *campaign = &rules->campaigns[record->campaign];
   if (issues)
     take_issue(rules, record, campaign);
-  else if (type == RECORD_RELEASED)
-    take_released(rules, record, campaign);
+  else if (type == RECORD_DROPPED)
+    take_dropped(rules, record, campaign);
   else if (type == RECORD_OPEN)
     take_open(rules, record, campaign);
   else

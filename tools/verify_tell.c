@@ -36,8 +36,8 @@ static void tell_campaign(void *context, uint64_t index, const struct checkpoint
   memcpy(body + CAMPAIGN_NAME, c->name, c->name_length);
   tell(context, RECORD_CAMPAIGN, index, c->created_lsn, body);
   tell_number(context, RECORD_OPEN, index, c->opened_lsn, c->opens_at_ns);
-  if (c->released) tell_number(context, RECORD_RELEASED, index, c->closed_lsn, c->tickets);
-  if (c->released || c->tickets == 0) tell_number(context, RECORD_CLOSE, index, c->closed_lsn, c->closes_at_ns);
+  if (c->dropped) tell_number(context, RECORD_DROPPED, index, c->closed_lsn, c->tickets);
+  if (c->dropped || c->tickets == 0) tell_number(context, RECORD_CLOSE, index, c->closed_lsn, c->closes_at_ns);
 }
 
 static void tell_ticket(void *context, uint64_t index, const struct checkpoint_campaign *c,
@@ -50,9 +50,9 @@ static void tell_ticket(void *context, uint64_t index, const struct checkpoint_c
   if (ticket->number == c->tickets) tell_number(context, RECORD_CLOSE, index, c->closed_lsn, c->closes_at_ns);
 }
 
-void checkpoint_tell(struct file *file, const unsigned char *identity, uint64_t number, read_visit *visit,
-                     void *context, struct checkpoint_finding *finding) {
+void checkpoint_tell(struct file *file, int directory, const unsigned char *identity, uint64_t number,
+                     read_visit *visit, void *context, struct checkpoint_finding *finding) {
   struct telling telling = {visit, context};
   const struct checkpoint_visitor visitor = {&telling, tell_campaign, tell_ticket};
-  checkpoint_read(file, identity, number, &visitor, finding);
+  checkpoint_read(file, directory, identity, number, &visitor, finding);
 }
