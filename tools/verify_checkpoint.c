@@ -130,7 +130,7 @@ static bool take_tickets(struct checkpoint *c, const unsigned char *chunk, uint6
 /* The files of released campaigns. One that is not the one meant is the checkpoint's fault, what is wrong within is told
  * beside: opening does not look at it. */
 static bool take_tickets_files(struct checkpoint *c) {
-  for (uint64_t i = 0; i < c->count; i++) {
+  for (uint64_t i = 0; i < c->count && c->directory >= 0; i++) {
     struct tickets_finding found;
     if (!c->kept[i].says.released || c->kept[i].says.dropped) continue;
     tickets_read(c->directory, &c->chunks, i, &c->kept[i], &found);

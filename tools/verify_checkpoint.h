@@ -44,9 +44,9 @@ struct checkpoint_finding {
 
 void checkpoint_file_name(uint64_t number, char name[READ_FILE_MAX]);
 
-/* Judges checkpoint `number` of `directory`, whose file is open, and tells of it; the visitor's functions may be NULL. The
- * tickets of released campaigns are told last, from their files; without a function for tickets only the files' first blocks
- * are looked at. */
+/* Judges checkpoint `number`, whose file is open, and tells of it; the visitor's functions may be NULL. The tickets of released
+ * campaigns are told last, from their files in `directory`; without a function for tickets only the files' first blocks are
+ * looked at, and with -1 nothing of them is. */
 void checkpoint_read(struct file *file, int directory, const unsigned char *identity, uint64_t number,
                      const struct checkpoint_visitor *visitor, struct checkpoint_finding *finding);
 

@@ -79,7 +79,7 @@ static void ask_verifier(void) {
   told.campaign_count = told.ticket_count = 0;
   told.released = told.twins = false;
   if (!file_open(&file, 0)) judge_finding("the verifier cannot open the checkpoint");
-  checkpoint_read(&file, identity, 1, &visitor, &told.finding);
+  checkpoint_read(&file, -1, identity, 1, &visitor, &told.finding);
   file_close(&file);
 }
 
