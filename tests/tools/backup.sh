@@ -37,7 +37,7 @@ answers 0 '4301 tickets' "$coupon" verify copy.copy
 rm -rf copy copy.copy
 
 # One of which the owner was killed, with a torn tail.
-"$coupon" sale --dir killed --stock 100000 --users 100000 --threads 4 --segment-size 65536 \
+"$coupon" sale --dir killed --stock 2500 --users 2500 --threads 4 --segment-size 65536 \
   --checkpoint-log-bytes 200000 --ack-file acks >/dev/null 2>&1 &
 sale=$!
 for ((i = 0; i < 300; i++)); do [ "$(wc -l <acks 2>/dev/null || echo 0)" -lt 1000 ] || break; sleep 0.02; done
@@ -46,7 +46,7 @@ last=$(find killed -name '*.log' | sort | tail -1)
 answers 0 'ok: ' "$coupon" backup killed copy
 cmp "$last" "copy/${last##*/}" || fail 'the log of a killed owner is not copied as it is'
 answers 0 'ok: ' "$coupon" verify copy
-"$coupon" sale --check --dir copy --ack-file acks --stock 100000 --users 100000 --threads 4 >said ||
+"$coupon" sale --check --dir copy --ack-file acks --stock 2500 --users 2500 --threads 4 >said ||
   { cat said >&2; fail 'the copy lacks what was acknowledged'; }
 rm -rf copy
 
@@ -65,7 +65,7 @@ answers 2 'more argument' "$coupon" backup shop
 nothing_left 'a backup that was refused'
 
 # No space.
-for limit in 1 8 20; do
+for limit in 1 8 12; do
   answers 4 'cannot be written' bash -c "ulimit -f $limit; exec \"\$@\"" - "$coupon" backup shop copy
   nothing_left 'a backup without space'
 done

@@ -170,6 +170,8 @@ static void list(coupon_engine *opened, struct copy *copy) {
   struct coupon_ticket tickets[256];
   size_t count = 256;
   copy->count = 0;
+  if (coupon_info(opened, 1, &(struct coupon_campaign_info)COUPON_CAMPAIGN_INFO_INIT) != COUPON_OK)
+    FINDING("the copy lacks the campaign");
   copy->users = malloc(USERS * sizeof *copy->users);
   copy->lsns = malloc(USERS * sizeof *copy->lsns);
   if (copy->users == NULL || copy->lsns == NULL) abort();
