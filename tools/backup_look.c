@@ -47,6 +47,8 @@ static enum look read_manifest(struct backup_source *source, unsigned char manif
   if (open && file.size >= FILE_BLOCK) bytes = file_view(&file, 0, FILE_BLOCK);
   if (bytes != NULL) memcpy(manifest, bytes, FILE_BLOCK);
   file_close(&file);
+  if (!open && fault == ENOENT && source->owner.held)
+    return answer(source, LOOK_AGAIN, "process %ld is just making it", (long)source->owner.locker);
   if (!open && fault == ENOENT)
     return answer(source, LOOK_FAULT, "there is no manifest: it is no coupon directory, or damaged");
   if (!open) return answer(source, LOOK_FAULT, "the manifest cannot be read: %s", strerrordesc_np(fault));
