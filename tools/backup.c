@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * `coupon backup`: a copy of a directory that somebody may be issuing in. The copy is made under a temporary name beside its
- * own, synced, verified, and renamed: what has the name is whole.
+ * `coupon backup`: a copy of a directory that somebody may be issuing in. The copy is made under a temporary name
+ * beside its own, synced, verified, and renamed: what has the name is whole.
  */
 #include "args.h"
 #include "backup_copy.h"
@@ -24,7 +24,8 @@
 
 /* How often to look at a directory that is just being opened, or makes checkpoints meanwhile, and after which pause. */
 enum { TRIES = 50, PAUSE_MS = 40 };
-/* So often an owner is taken for one that is just opening the directory, where no more than its number speaks for it. */
+/* So often an owner is taken for one that is just opening the directory, where no more than its number speaks for
+ * it. */
 enum { PATIENT = TRIES / 2 };
 
 struct backup {
@@ -100,7 +101,8 @@ static bool sync_path(const char *path) {
   return synced;
 }
 
-/* Gives the copy its name, durably. An empty directory of that name is not replaced, where the file system can help it. */
+/* Gives the copy its name, durably. An empty directory of that name is not replaced, where the file system can help
+ * it. */
 static int name_target(struct backup *backup) {
   char parent[PATH_MAX];
   struct stat status;
@@ -231,8 +233,8 @@ static void print_backup(const struct backup *backup, bool as_json) {
   json_end(&json);
 }
 
-/* A limit on a file's size is an answer of write(), not a signal; others end the copy, not the process, so that nothing is
- * left behind. As many files as may be held open are. */
+/* A limit on a file's size is an answer of write(), not a signal; others end the copy, not the process, so that
+ * nothing is left behind. As many files as may be held open are. */
 static void prepare_process(void) {
   static const int signals[] = {SIGINT, SIGTERM, SIGHUP};
   struct sigaction action = {.sa_handler = interrupt};

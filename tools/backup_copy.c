@@ -102,8 +102,8 @@ bool copy_whole(struct copy_target *target, struct file *from) {
 
 /* --- segments ----------------------------------------------------------------------------------- */
 
-/* The bytes of the frame at `offset`, if it is the one that begins at `lsn`; 0: it is not. Whether it is whole is looked at
- * when the copy is verified. */
+/* The bytes of the frame at `offset`, if it is the one that begins at `lsn`; 0: it is not. Whether it is whole is
+ * looked at when the copy is verified. */
 static uint64_t frame_at(const struct copy_target *target, const struct file *from, uint64_t offset, uint64_t lsn,
                          const unsigned char *h, uint64_t *payload) {
   *payload = read_u32(h + 32);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Files of a directory, copied one by one: whole, or, of a log that somebody writes to, up to an LSN. A copy is synced and has
- * mode 0600 when the call returns.
+ * Files of a directory, copied one by one: whole, or, of a log that somebody writes to, up to an LSN. A copy is
+ * synced and has mode 0600 when the call returns.
  */
 #ifndef TOOLS_BACKUP_COPY_H
 #define TOOLS_BACKUP_COPY_H

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The order matters, and is this. The hint is read before the manifest, and the manifest before the files: all that the hint
- * calls durable lies in files that are there then, or in a checkpoint. A checkpoint may know of more than the hint, so the
- * log is wanted up to there. Files are opened before the manifest is read again: if it still says the same, all that it names
- * was there, for files go only after another one has taken its place, and what is open stays readable.
+ * The order matters, and is this. The hint is read before the manifest, and the manifest before the files: all that
+ * the hint calls durable lies in files that are there then, or in a checkpoint. A checkpoint may know of more than
+ * the hint, so the log is wanted up to there. Files are opened before the manifest is read again: if it still says
+ * the same, all that it names was there, for files go only after another one has taken its place, and what is open
+ * stays readable.
  */
 #include "backup_look.h"
 
@@ -66,8 +67,8 @@ static enum look ask_owner(struct backup_source *source, bool patient) {
   if (!owner->hint)
     return answer(source, LOOK_AGAIN, "process %ld is opening it, and has not said yet what is durable",
                   (long)owner->locker);
-  /* After a power loss the hint may be older than the log, until its owner has opened it. Not for ever: seen from outside
-   * of a container, a process has another number than it knows of itself. */
+  /* After a power loss the hint may be older than the log, until its owner has opened it. Not for ever: seen from
+   * outside of a container, a process has another number than it knows of itself. */
   if (patient && owner->locker > 0 && owner->pid != (uint64_t)owner->locker)
     return answer(source, LOOK_AGAIN, "process %ld is opening it", (long)owner->locker);
   source->limit_lsn = owner->durable_lsn;

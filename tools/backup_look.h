@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What a backup copies: a directory's files as they belong together at one moment, held open, so that none can go while it is
- * read. Needs nothing of the process that owns the directory, and does not disturb it.
+ * What a backup copies: a directory's files as they belong together at one moment, held open, so that none can go
+ * while it is read. Needs nothing of the process that owns the directory, and does not disturb it.
  */
 #ifndef TOOLS_BACKUP_LOOK_H
 #define TOOLS_BACKUP_LOOK_H
@@ -26,8 +26,8 @@ enum look {
   LOOK_FAULT
 };
 
-/* Looks once. Whatever the answer, backup_look_fini() follows; `path` and `directory` are set. `patient`: somebody who is
- * perhaps just opening the directory is waited for. */
+/* Looks once. Whatever the answer, backup_look_fini() follows; `path` and `directory` are set. `patient`: somebody
+ * who is perhaps just opening the directory is waited for. */
 enum look backup_look(struct backup_source *source, bool patient);
 void backup_look_fini(struct backup_source *source);
 

@@ -17,7 +17,8 @@ struct verification {
   struct stories stories;
 };
 
-/* Reads everything and judges it; `archive` has the segments that are not in the directory any more, or is NULL. Returns the exit code; `*verification` is to be ended by verify_fini(). */
+/* Reads everything and judges it; `archive` has the segments that are not in the directory any more, or is NULL.
+ * Returns the exit code; `*verification` is to be ended by verify_fini(). */
 int verify_directory(const char *directory, const char *archive, struct verification *verification);
 void verify_fini(struct verification *verification);
 

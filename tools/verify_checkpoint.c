@@ -127,8 +127,8 @@ static bool take_tickets(struct checkpoint *c, const unsigned char *chunk, uint6
   return chunk_take_tickets(&c->chunks, chunk, offset, index, &c->kept[index]);
 }
 
-/* The files of released campaigns. One that is not the one meant is the checkpoint's fault, what is wrong within is told
- * beside: opening does not look at it. */
+/* The files of released campaigns. One that is not the one meant is the checkpoint's fault, what is wrong within is
+ * told beside: opening does not look at it. */
 static bool take_tickets_files(struct checkpoint *c) {
   for (uint64_t i = 0; i < c->count && c->directory >= 0; i++) {
     struct tickets_finding found;

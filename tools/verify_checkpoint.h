@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A checkpoint as bytes, by "Checkpoints" in docs/FORMAT.md: whether it is valid, and what it says. Shares no code with the
- * library. Campaigns are told first, then the tickets, in their order; before a fault is found some have been told.
+ * A checkpoint as bytes, by "Checkpoints" in docs/FORMAT.md: whether it is valid, and what it says. Shares no code
+ * with the library. Campaigns are told first, then the tickets, in their order; before a fault is found some have
+ * been told.
  */
 #ifndef TOOLS_VERIFY_CHECKPOINT_H
 #define TOOLS_VERIFY_CHECKPOINT_H
@@ -44,14 +45,15 @@ struct checkpoint_finding {
 
 void checkpoint_file_name(uint64_t number, char name[READ_FILE_MAX]);
 
-/* Judges checkpoint `number`, whose file is open, and tells of it; the visitor's functions may be NULL. The tickets of released
- * campaigns are told last, from their files in `directory`; without a function for tickets only the files' first blocks are
- * looked at, and with -1 nothing of them is. */
+/* Judges checkpoint `number`, whose file is open, and tells of it; the visitor's functions may be NULL. The tickets
+ * of released campaigns are told last, from their files in `directory`; without a function for tickets only the
+ * files' first blocks are looked at, and with -1 nothing of them is. */
 void checkpoint_read(struct file *file, int directory, const unsigned char *identity, uint64_t number,
                      const struct checkpoint_visitor *visitor, struct checkpoint_finding *finding);
 
-/* The same, told as the records that the checkpoint stands for, campaign by campaign: CAMPAIGN, OPEN, tickets or DROPPED,
- * CLOSE; their segment is 0, which there is not. OPEN and CLOSE have the times that the campaign has for them. */
+/* The same, told as the records that the checkpoint stands for, campaign by campaign: CAMPAIGN, OPEN, tickets or
+ * DROPPED, CLOSE; their segment is 0, which there is not. OPEN and CLOSE have the times that the campaign has for
+ * them. */
 void checkpoint_tell(struct file *file, int directory, const unsigned char *identity, uint64_t number,
                      read_visit *visit, void *context, struct checkpoint_finding *finding);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What checkpoints and tickets files have in common, by "Chunks" in docs/FORMAT.md: chunks one after the other, and tickets
- * in them. For verify_checkpoint.c and verify_tickets.c.
+ * What checkpoints and tickets files have in common, by "Chunks" in docs/FORMAT.md: chunks one after the other, and
+ * tickets in them. For verify_checkpoint.c and verify_tickets.c.
  */
 #ifndef TOOLS_VERIFY_CHUNK_H
 #define TOOLS_VERIFY_CHUNK_H
@@ -43,8 +43,8 @@ const unsigned char *chunk_next(struct chunks *chunks, uint64_t *offset, unsigne
 bool chunk_take_tickets(struct chunks *chunks, const unsigned char *chunk, uint64_t offset, uint64_t index,
                         struct chunk_campaign *campaign);
 
-/* tools/verify_tickets.c: the file of a released campaign. Whether it is the one that is meant, and all there; with a visitor
- * for tickets what it holds is judged, too, and told. */
+/* tools/verify_tickets.c: the file of a released campaign. Whether it is the one that is meant, and all there; with
+ * a visitor for tickets what it holds is judged, too, and told. */
 void tickets_read(int directory, const struct chunks *checkpoint, uint64_t index, struct chunk_campaign *campaign,
                   struct tickets_finding *finding);
 

@@ -197,7 +197,8 @@ enum step reader_scan_rest(struct reader *r, struct file *file, uint64_t from, u
 
 /* --- segments --------------------------------------------------------------------------------- */
 
-/* Opens segment `number`, in the directory or where it went from there, and judges its header. A file that is not there is no fault yet: `file->open` is false. */
+/* Opens segment `number`, in the directory or where it went from there, and judges its header. A file that is not
+ * there is no fault yet: `file->open` is false. */
 static enum step open_segment(struct reader *r, uint64_t number, struct file *file) {
   read_segment_name(number, file->name);
   file->number = number;
@@ -311,7 +312,8 @@ static void read_segments(struct reader *r) {
   file_close(next);
 }
 
-/* The lock is looked at before the manifest, so that a directory in the making is known as such; the hint before the log. */
+/* The lock is looked at before the manifest, so that a directory in the making is known as such; the hint before
+ * the log. */
 static void read_all(struct reader *r) {
   struct read_finding *finding = r->finding;
   bool looked = file_owner_lock(r->directory, &finding->owner);

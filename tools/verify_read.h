@@ -95,8 +95,8 @@ struct read_request {
   const char *archive; /* where segments are that are not in the directory any more, from the first one on; or NULL */
   uint64_t limit_lsn;
   read_visit *visit; /* or NULL */
-  /* For each checkpoint that the manifest names, before anything else: the records that it stands for, until something is
-   * found wrong; then the verdict. Or NULL. */
+  /* For each checkpoint that the manifest names, before anything else: the records that it stands for, until
+   * something is found wrong; then the verdict. Or NULL. */
   read_visit *visit_checkpoint;
   void (*end_checkpoint)(void *context, uint64_t number, const struct checkpoint_finding *found);
   void *context;

@@ -85,8 +85,8 @@ bool reader_read_manifest(struct reader *r) {
 
 /* --- checkpoints ------------------------------------------------------------------------------ */
 
-/* Judges one, and tells of it if that is asked for. C of a first block that is valid is proof. A checkpoint that is not there
- * is one that is damaged. */
+/* Judges one, and tells of it if that is asked for. C of a first block that is valid is proof. A checkpoint that is
+ * not there is one that is damaged. */
 static void judge_checkpoint(struct reader *r, uint64_t number, struct file *file, struct checkpoint_finding *found) {
   const struct checkpoint_visitor nobody = {NULL, NULL, NULL};
   const struct read_request *request = r->request;
@@ -120,9 +120,9 @@ static void begin_behind(struct reader *r, uint64_t number, struct file *file, s
     checkpoint_tell(file, r->directory, r->identity, number, request->visit, request->context, found);
 }
 
-/* Where reading begins: the log is read whole as long as it is there, or in the archive; else behind the older checkpoint,
- * which leaves most to be looked at, or behind the newest. One that is damaged is told, and is damage of the directory if
- * there is no other way to open it; what is of a newer version is never passed over. */
+/* Where reading begins: the log is read whole as long as it is there, or in the archive; else behind the older
+ * checkpoint, which leaves most to be looked at, or behind the newest. One that is damaged is told, and is damage
+ * of the directory if there is no other way to open it; what is of a newer version is never passed over. */
 void reader_find_start(struct reader *r) {
   const bool whole = r->first_segment == 1 || r->archive >= 0;
   bool opens = r->first_segment == 1;

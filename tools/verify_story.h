@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Whether checkpoints say what the log says: both are records, and what these amount to is kept as a few numbers for each
- * campaign. Compared where a checkpoint's LSN lies behind the place where the log that is there begins.
+ * Whether checkpoints say what the log says: both are records, and what these amount to is kept as a few numbers for
+ * each campaign. Compared where a checkpoint's LSN lies behind the place where the log that is there begins.
  */
 #ifndef TOOLS_VERIFY_STORY_H
 #define TOOLS_VERIFY_STORY_H
@@ -44,8 +44,8 @@ struct stories {
 void stories_checkpoint(struct stories *stories, const struct read_record *record);
 void stories_checkpoint_end(struct stories *stories, uint64_t number, const struct checkpoint_finding *found);
 
-/* The log's records, those with which a checkpoint stands for its beginning included, and its end. That checkpoint, which the
- * finding names by then, is compared to nothing. */
+/* The log's records, those with which a checkpoint stands for its beginning included, and its end. That checkpoint,
+ * which the finding names by then, is compared to nothing. */
 void stories_log(struct stories *stories, const struct read_record *record, const struct read_finding *finding);
 void stories_log_end(struct stories *stories, const struct read_finding *finding);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A checkpoint that lies: forge FILE changes the user of the first ticket in it and makes all checksums right again, so that
- * only who compares it with the log can know. By docs/FORMAT.md.
+ * A checkpoint that lies: forge FILE changes the user of the first ticket in it and makes all checksums right again,
+ * so that only who compares it with the log can know. By docs/FORMAT.md.
  */
 #define XXH_INLINE_ALL
 #include <xxhash.h>

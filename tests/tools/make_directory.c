@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Makes a directory with all that the tools have to read: make_directory DIR ARCHIVE. Small segments, of which checkpoints have
- * made some superfluous; tickets behind the last checkpoint; and campaigns
+ * Makes a directory with all that the tools have to read: make_directory DIR ARCHIVE. Small segments, of which
+ * checkpoints have made some superfluous; tickets behind the last checkpoint; and campaigns
  *
  *   1 of numbers          3000 tickets
  *   2 of UUIDs             500, released

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A `coupon backup` with a mistake, which COUPON_TEST_PLANTED names, to show that backup_race.c would find it: the tool's own
- * sources, linked with these two calls led here.
+ * A `coupon backup` with a mistake, which COUPON_TEST_PLANTED names, to show that backup_race.c would find it: the
+ * tool's own sources, linked with these two calls led here.
  *
  *   segment  one segment is not copied
  *   hint     the owner's hint is taken for one of the past: the copy is good, but old
