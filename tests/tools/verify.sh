@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# verify, dump, status, tickets and checkpoint on a directory with checkpoints, an archive, and campaigns that were released
-# and dropped (make_directory.c): tests/tools/verify.sh COUPON MAKE_DIRECTORY FORGE
+# verify, dump, status, tickets and checkpoint on a directory with checkpoints, an archive, and campaigns that were
+# released and dropped (make_directory.c): tests/tools/verify.sh COUPON MAKE_DIRECTORY FORGE
 set -euo pipefail
 coupon=$1 make=$2 forge=$3
 
@@ -28,6 +28,7 @@ counts() {
 spoil() {
   local byte
   byte=$(od -An -tu1 -j "$2" -N 1 "$1" | tr -d ' ')
+  # shellcheck disable=SC2059 # an escape of our own making
   printf "\\$(printf %o $((byte ^ 1)))" | dd of="$1" bs=1 seek="$2" conv=notrunc status=none
 }
 fresh() {
@@ -36,8 +37,9 @@ fresh() {
 }
 
 "$make" shop archive
-[ -f archive/0000000000000001.log ] && [ ! -e shop/0000000000000001.log ] || fail "no segment went to the archive"
-[ -f shop/0000000000000001.tickets ] && [ ! -e shop/0000000000000002.tickets ] || fail "the tickets files are not as wanted"
+if [ ! -f archive/0000000000000001.log ] || [ -e shop/0000000000000001.log ]; then fail "no segment was archived"; fi
+[ -f shop/0000000000000001.tickets ] || fail "there is no tickets file"
+[ ! -e shop/0000000000000002.tickets ] || fail "dropped tickets are still there"
 newest=$(find shop -name '*.checkpoint' | sort | tail -1)
 older=$(find shop -name '*.checkpoint' | sort | head -1)
 
@@ -60,7 +62,8 @@ counts 500 ' ISSUE_UUID index=1 '
 counts 3800 ' ISSUE '
 counts 700 ' ISSUE index=2 campaign=3 '
 grep ' ISSUE_UUID ' dumped | sed 's/.* number=/number=/' >from_log
-"$coupon" dump shop | grep ' ISSUE_UUID ' | sed 's/.* number=/number=/' | cmp - from_log || fail 'tickets file and log differ'
+"$coupon" dump shop | grep ' ISSUE_UUID ' | sed 's/.* number=/number=/' | cmp - from_log ||
+  fail 'tickets file and log differ'
 
 answers 0 'checkpoint   ' "$coupon" status shop
 answers 0 'tickets    released' "$coupon" status shop 2
