@@ -46,12 +46,48 @@ uint64_t file_checksum_with(const unsigned char *identity, const unsigned char *
   return file_checksum(both, FILE_IDENTITY + length);
 }
 
+/* One directory is read at a time. */
+static struct held {
+  int directory, descriptor;
+  char name[READ_FILE_MAX];
+} held[FILE_HELD_MAX];
+static size_t held_count;
+
+static const struct held *find_held(int directory, const char *name) {
+  for (size_t i = 0; i < held_count; i++)
+    if (held[i].directory == directory && strcmp(held[i].name, name) == 0) return &held[i];
+  return NULL;
+}
+
+/* Non-blocking: opening a FIFO of that name would wait for ever. */
+static int open_named(int directory, const char *name) {
+  return openat(directory, name, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+}
+
+void file_hold(int directory, const char *name) {
+  if (held_count == FILE_HELD_MAX || find_held(directory, name) != NULL) return;
+  struct held *here = &held[held_count];
+  here->directory = directory;
+  here->descriptor = open_named(directory, name);
+  snprintf(here->name, sizeof here->name, "%s", name);
+  held_count += here->descriptor >= 0;
+}
+
+void file_let_go(void) {
+  while (held_count > 0) close(held[--held_count].descriptor);
+}
+
+static void close_descriptor(const struct file *file) {
+  if (file->open && !file->held) close(file->descriptor);
+}
+
 bool file_open(struct file *file, int directory) {
-  if (file->open) close(file->descriptor);
+  close_descriptor(file);
   file->open = false;
   file->filled = 0;
-  /* Non-blocking: opening a FIFO of that name would wait for ever. */
-  file->descriptor = openat(directory, file->name, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  const struct held *there = find_held(directory, file->name);
+  file->held = there != NULL;
+  file->descriptor = file->held ? there->descriptor : open_named(directory, file->name);
   if (file->descriptor < 0) return false;
   file->open = true;
   struct stat status;
@@ -65,7 +101,7 @@ bool file_open(struct file *file, int directory) {
 }
 
 void file_close(struct file *file) {
-  if (file->open) close(file->descriptor);
+  close_descriptor(file);
   free(file->bytes);
   *file = (struct file){.open = false};
 }

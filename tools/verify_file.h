@@ -16,7 +16,7 @@ enum { FILE_BLOCK = 512, FILE_IDENTITY = 16 };
 struct file {
   char name[READ_FILE_MAX];
   uint64_t number; /* of the segment */
-  bool open;
+  bool open, held; /* `held`: by file_hold(), which keeps the descriptor */
   int descriptor;
   uint64_t size;      /* when it was opened; of a segment, the part that its header speaks of */
   uint64_t first_lsn; /* as the segment's header says, once that was found valid */
@@ -30,6 +30,12 @@ struct file {
 /* Opens `file->name` for reading, closing what was open. False: errno tells why. */
 bool file_open(struct file *file, int directory);
 void file_close(struct file *file);
+
+/* Keeps a file of `directory` open, whoever removes it, for file_open() to find there until file_let_go(). Nothing
+ * happens if it cannot be opened, or FILE_HELD_MAX are: it is then looked for when it is wanted. For one thread. */
+enum { FILE_HELD_MAX = 512 };
+void file_hold(int directory, const char *name);
+void file_let_go(void);
 
 /* `length` > 0 bytes from `offset` on, which the caller knows to lie within the file's size; they stay until the
  * next view. NULL: errno tells why, with 0 if the file has become shorter. */

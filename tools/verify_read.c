@@ -330,6 +330,8 @@ static void read_all(struct reader *r) {
     return;
   }
   if (finding->owner.held && finding->owner.durable_lsn < r->limit_lsn) r->limit_lsn = finding->owner.durable_lsn;
+  if (finding->owner.held) reader_hold_files(r);
+  if (finding->verdict != READ_OK) return;
   reader_find_start(r);
   /* What a checkpoint knows was durable, whatever an old hint says. */
   if (finding->owner.held && finding->lsn > r->limit_lsn) r->limit_lsn = finding->lsn;
@@ -347,6 +349,7 @@ void read_directory(const struct read_request *request, struct read_finding *fin
     reader_judge(&r, READ_UNREADABLE, "", 0, "its archive cannot be opened: %s", strerrordesc_np(errno));
   else
     read_all(&r);
+  file_let_go();
   if (r.archive >= 0) close(r.archive);
   if (r.directory >= 0) close(r.directory);
 }

@@ -39,6 +39,9 @@ enum step reader_scan_rest(struct reader *r, struct file *file, uint64_t from, u
 bool reader_list_segments(struct reader *r);
 /* The manifest's bytes are judged and the identity is taken. False: the finding has the verdict. */
 bool reader_read_manifest(struct reader *r);
+/* Beside an owner: keeps open what the manifest names, as checkpoints may be made faster than the log is read. The
+ * finding has a verdict if the manifest cannot be read any more. */
+void reader_hold_files(struct reader *r);
 /* Judges the checkpoints, and decides where reading begins. */
 void reader_find_start(struct reader *r);
 

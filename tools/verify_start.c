@@ -12,8 +12,8 @@
 
 /* --- directory -------------------------------------------------------------------------------- */
 
-/* Finds the highest segment number: what lies between 1 and it must be there. */
-bool reader_list_segments(struct reader *r) {
+/* Calls `each` with every name in the directory. False: errno tells why. */
+static bool list(struct reader *r, void (*each)(struct reader *r, const char *name)) {
   int copy = openat(r->directory, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   DIR *listing = copy < 0 ? NULL : fdopendir(copy);
   if (listing == NULL) {
@@ -23,14 +23,21 @@ bool reader_list_segments(struct reader *r) {
   errno = 0;
   struct dirent *entry;
   while ((entry = readdir(listing)) != NULL) { /* NOLINT(concurrency-mt-unsafe): the stream is ours alone */
-    uint64_t number;
-    if (file_segment_number(entry->d_name, &number) && number > r->highest) r->highest = number;
+    each(r, entry->d_name);
+    errno = 0;
   }
   int fault = errno;
   closedir(listing);
   errno = fault;
   return fault == 0;
 }
+
+static void take_name(struct reader *r, const char *name) {
+  uint64_t number;
+  if (file_segment_number(name, &number) && number > r->highest) r->highest = number;
+}
+
+bool reader_list_segments(struct reader *r) { return list(r, take_name); }
 
 /* No manifest: a crash, or an owner at work, may have left the creation unfinished, with a first segment that holds
  * nothing. Otherwise it is damage, or no directory of ours. */
@@ -81,6 +88,39 @@ bool reader_read_manifest(struct reader *r) {
     take_manifest(r, m);
   file_close(&manifest);
   return r->finding->verdict == READ_OK;
+}
+
+/* --- files that may go ------------------------------------------------------------------------ */
+
+static void hold_tickets_file(struct reader *r, const char *name) {
+  const char *end = strstr(name, ".tickets");
+  if (end != NULL && end[8] == 0) file_hold(r->directory, name);
+}
+
+/* Checkpoints, then segments, as far as there is room: those that go first come first. */
+static void hold_named(struct reader *r) {
+  char name[READ_FILE_MAX];
+  for (int i = 0; i < 2; i++) {
+    checkpoint_file_name(r->checkpoints[i], name);
+    if (r->checkpoints[i] != 0) file_hold(r->directory, name);
+  }
+  for (uint64_t i = 0; i < FILE_HELD_MAX / 2 && r->first_segment + i <= r->highest; i++) {
+    read_segment_name(r->first_segment + i, name);
+    file_hold(r->directory, name);
+  }
+  (void)list(r, hold_tickets_file); /* what cannot be listed is looked for by its name */
+}
+
+void reader_hold_files(struct reader *r) {
+  enum { TRIES = 100 };
+  for (int try = 0; try < TRIES; try++) {
+    const uint64_t first = r->first_segment, newest = r->checkpoints[0], older = r->checkpoints[1];
+    hold_named(r);
+    /* What the manifest names is there until it names something else. */
+    if (!reader_read_manifest(r)) return;
+    if (first == r->first_segment && newest == r->checkpoints[0] && older == r->checkpoints[1]) return;
+    file_let_go();
+  }
 }
 
 /* --- checkpoints ------------------------------------------------------------------------------ */
