@@ -12,7 +12,7 @@ cd "$(dirname "$0")/.."
 
 usage() { sed -n '4,8s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 
-all=(decide latency refuse growth memory users durable recovery lease)
+all=(decide latency refuse growth memory users durable recovery checkpoint lease)
 names=()
 options=()
 rivals=no
@@ -33,9 +33,11 @@ while [ $# -gt 0 ]; do
   shift
 done
 [ ${#names[@]} -gt 0 ] || names=("${all[@]}")
-# What durability costs is also what it takes to come back.
-if [ -e perf/perf_recovery.c ] && [[ " ${names[*]} " == *" durable "* && " ${names[*]} " != *" recovery "* ]]; then
-  names+=(recovery)
+# What durability costs is also what it takes to come back, and what checkpoints cost.
+if [[ " ${names[*]} " == *" durable "* ]]; then
+  for also in recovery checkpoint; do
+    [[ " ${names[*]} " == *" $also "* ]] || names+=("$also")
+  done
 fi
 
 scripts/bootstrap.sh perf

@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What does a checkpoint cost those who issue meanwhile, and how soon is a sale back from one?
+ *
+ * One producer is paced at half of what it can do, because one at its limit would only tell who has the processors; every
+ * call is timed, with and without checkpoints being made one after the other beside it. Then a directory whose tickets
+ * all lie in a checkpoint is opened, beside reading that file and touching as much memory.
+ */
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "store.h"
+
+#define LATENCY_RATIO 2.0
+#define OPENING_RATIO 1.5
+
+/* ---- one producer beside it ---- */
+
+struct pace {
+  coupon_engine *engine;
+  const struct timer *timer;
+  uint64_t next_user;
+  uint64_t length_ns;
+  uint64_t gap_ns; /* between the beginnings of calls; 0: none */
+  uint64_t calls, refused;
+  struct histogram histogram;
+};
+
+static void pace_body(void *context, int thread) {
+  struct pace *pace = context;
+  (void)thread;
+  struct coupon_ticket ticket = COUPON_TICKET_INIT;
+  const uint64_t begin = bench_now_ns();
+  uint64_t due = begin;
+  for (;;) {
+    uint64_t now = bench_now_ns();
+    if (now - begin >= pace->length_ns) return;
+    if (now < due) continue;
+    due += pace->gap_ns;
+    uint64_t before = timer_ticks(pace->timer);
+    coupon_status status = coupon_try_issue(pace->engine, 1, bench_user(pace->next_user), &ticket);
+    histogram_add(&pace->histogram, timer_ticks(pace->timer) - before);
+    pace->next_user += status == COUPON_ISSUED;
+    pace->refused += status != COUPON_ISSUED && status != COUPON_E_BUSY;
+    pace->calls++;
+  }
+}
+
+static void pace_run(struct pace *pace) {
+  memset(&pace->histogram, 0, sizeof pace->histogram);
+  pace->calls = 0;
+  (void)bench_run(1, pace_body, pace);
+}
+
+struct maker {
+  coupon_engine *engine;
+  _Atomic int stop;
+  uint64_t made, failed;
+};
+
+static void *make_checkpoints(void *argument) {
+  struct maker *maker = argument;
+  /* relaxed: only that it stops some time. */
+  while (atomic_load_explicit(&maker->stop, memory_order_relaxed) == 0) {
+    if (coupon_checkpoint(maker->engine, COUPON_FOREVER) == COUPON_OK)
+      maker->made++;
+    else
+      maker->failed++;
+  }
+  return NULL;
+}
+
+struct beside {
+  double without[BENCH_ROUNDS_MAX], with[BENCH_ROUNDS_MAX], made;
+};
+
+static void take_round(struct bench *bench, struct pace *pace, struct beside *beside, int round, double percent) {
+  struct maker maker = {.engine = pace->engine};
+  pthread_t thread;
+  pace_run(pace);
+  beside->without[round] = timer_quantile(pace->timer, &pace->histogram, percent);
+  if (pthread_create(&thread, NULL, make_checkpoints, &maker) != 0) exit(1);
+  pace_run(pace);
+  beside->with[round] = timer_quantile(pace->timer, &pace->histogram, percent);
+  atomic_store_explicit(&maker.stop, 1, memory_order_relaxed);
+  (void)pthread_join(thread, NULL);
+  (void)bench_check(bench, maker.failed == 0 && maker.made > 0, "checkpoints are made");
+  beside->made += (double)maker.made;
+}
+
+static void run_beside(struct bench *bench, const struct timer *timer) {
+  const uint64_t holders = bench_size(bench, BENCH_STANDARD);
+  if (bench_skips(bench, holders)) return;
+  char path[BENCH_PATH_MAX];
+  struct pace pace = {.timer = timer, .next_user = holders, .length_ns = bench->quick ? 50000000 : 2000000000};
+  struct beside beside = {.made = 0};
+  pace.engine = store_open(sale_path(bench, "beside", path), COUPON_SYNC, NULL);
+  sale_create(pace.engine, 1, COUPON_STOCK_MAX, 0);
+  struct sale_job job = {.engine = pace.engine, .users = holders, .batches = true};
+  (void)sale_run(&job, 1);
+  pace_run(&pace); /* at its limit */
+  const double calls_per_s = (double)pace.calls * 1e9 / (double)pace.length_ns;
+  pace.gap_ns = (uint64_t)(2e9 / calls_per_s);
+  for (int i = 0; i < bench->rounds; i++) take_round(bench, &pace, &beside, i, 99.9);
+  (void)bench_check(bench, pace.refused == 0, "every user is told ISSUED");
+  (void)bench_check(bench, sale_all_final(pace.engine) && sale_is_whole(pace.engine, 1, pace.next_user),
+                    "the tickets are 1 to N");
+  sale_close(pace.engine, path);
+  struct bench_row row = {.name = "one producer at its limit", .users = holders, .threads = 1, .unit = "M/s"};
+  row.value = calls_per_s / 1e6;
+  bench_row(bench, &row);
+  row = (struct bench_row){.name = "checkpoints made meanwhile", .users = holders, .threads = 1, .value = beside.made};
+  row.unit = "";
+  bench_row(bench, &row);
+  row = (struct bench_row){.name = "one call at half that pace, p99.9", .users = holders, .threads = 1, .unit = "ns"};
+  row.value = bench_median(beside.with, bench->rounds);
+  row.limit = bench_median(beside.without, bench->rounds);
+  row.beside = "no checkpoint meanwhile";
+  row.rule = BENCH_RATIO_AT_MOST;
+  row.target = LATENCY_RATIO;
+  bench_row(bench, &row);
+}
+
+/* ---- opening ---- */
+
+static double make_checkpoint(struct bench *bench, const struct store *store) {
+  coupon_engine *engine = store_open(store->path, COUPON_SYNC, NULL);
+  uint64_t begin = bench_now_ns();
+  (void)bench_check(bench, coupon_checkpoint(engine, COUPON_FOREVER) == COUPON_OK, "a checkpoint is made");
+  double seconds = (double)(bench_now_ns() - begin) / 1e9;
+  sale_close(engine, NULL);
+  return seconds;
+}
+
+static void row_of_seconds(struct bench *bench, const struct store *store, const char *name, double seconds) {
+  struct bench_row row = {.name = name, .users = store->tickets, .value = seconds, .unit = "s"};
+  bench_row(bench, &row);
+}
+
+static void run_opening(struct bench *bench, uint64_t standard) {
+  struct store store;
+  double reading[BENCH_ROUNDS_MAX], touching[BENCH_ROUNDS_MAX], both[BENCH_ROUNDS_MAX], opening[BENCH_ROUNDS_MAX];
+  const uint64_t tickets = bench_size(bench, standard);
+  if (bench_skips(bench, tickets)) return;
+  const int rounds = bench_rounds(bench, tickets);
+  store_make(bench, &store, "kept", tickets, false);
+  row_of_seconds(bench, &store, "making the checkpoint", make_checkpoint(bench, &store));
+  (void)store_time_opening(bench, &store, NULL); /* how much memory it holds */
+  for (int i = 0; i < rounds; i++) {
+    struct coupon_report report = COUPON_REPORT_INIT;
+    reading[i] = store_time_reading(&store, STORE_CHECKPOINT);
+    touching[i] = store_time_touching(&store);
+    both[i] = reading[i] + touching[i];
+    opening[i] = store_time_opening(bench, &store, &report);
+    (void)bench_check(bench, report.checkpoint_tickets == tickets, "all tickets come from the checkpoint");
+  }
+  row_of_seconds(bench, &store, "warm, reading the file", bench_median(reading, rounds));
+  row_of_seconds(bench, &store, "first touch of the memory", bench_median(touching, rounds));
+  struct bench_row row = {.name = "warm, opening from a checkpoint", .users = tickets, .unit = "s"};
+  row.value = bench_median(opening, rounds);
+  row.limit = bench_median(both, rounds);
+  row.beside = "reading, then touching";
+  row.rule = BENCH_RATIO_AT_MOST;
+  row.target = OPENING_RATIO;
+  bench_row(bench, &row);
+  bench_remove_directory(store.path);
+}
+
+int main(int count, char **arguments) {
+  struct bench bench;
+  struct timer timer;
+  bench_begin(&bench, count, arguments, "perf_checkpoint", "what does a checkpoint cost, and what does it save?");
+  timer_init(&timer);
+  bench_head("issuing beside checkpoints");
+  run_beside(&bench, &timer);
+  bench_head("opening");
+  run_opening(&bench, BENCH_STANDARD);
+  run_opening(&bench, 10 * BENCH_STANDARD);
+  return bench_end(&bench);
+}
