@@ -102,7 +102,9 @@ void store_forget(const struct store *store) {
   (void)close(file);
 }
 
-struct store_files store_look(const struct store *store) { return with_files(store, STORE_LOG, LOOK); }
+struct store_files store_look(const struct store *store) {
+  return with_files(store, STORE_LOG, LOOK);
+}
 
 /* ---- making ---- */
 

@@ -142,6 +142,7 @@ static void sleep_until_asked(coupon_engine *engine) {
 
 static void *checkpoint_thread(void *argument) {
   coupon_engine *engine = argument;
+  cpn_wait_let_others_go_first();
   while (!cpn_checkpoint_gives_up(engine)) {
     if (!cpn_checkpoint_step(engine)) sleep_until_asked(engine);
   }

@@ -316,6 +316,8 @@ void *cpn_wait_commit_thread(void *argument);
 
 /* For a thread of ours, called by itself: asks the scheduler for short slices. */
 void cpn_wait_ask_for_short_slices(void);
+/* For one whose work nobody waits for: asks for the lowest share of a processor that others want. */
+void cpn_wait_let_others_go_first(void);
 
 /* Tells everybody who waits for finality, polls or listens that something has changed. */
 void cpn_wait_tell(coupon_engine *engine);

@@ -201,7 +201,7 @@ static void gather(coupon_engine *engine) {
  * threads a kernel lets a thread that wakes wait for the end of their time slices, milliseconds. One that asks for short
  * slices for itself goes before them, and gets no more of the processor for that (Linux 6.12, the EEVDF scheduler;
  * older ones do not look at the field). */
-void cpn_wait_ask_for_short_slices(void) {
+static void ask_scheduler(bool last) {
   struct cpn_sched_attr {
     uint32_t size, policy;
     uint64_t flags;
@@ -211,9 +211,16 @@ void cpn_wait_ask_for_short_slices(void) {
   } attributes = {.size = sizeof attributes};
   if (syscall(SYS_sched_getattr, 0, &attributes, sizeof attributes, 0) != 0) return;
   if (attributes.policy != SCHED_OTHER) return; /* somebody has decided otherwise */
-  attributes.runtime = UINT64_C(100000);        /* nanoseconds; the least that is accepted */
+  if (last)
+    attributes.nice = 19; /* in slices of the usual length: more of them would make more calls wait */
+  else
+    attributes.runtime = UINT64_C(100000); /* nanoseconds; the least that is accepted */
   (void)syscall(SYS_sched_setattr, 0, &attributes, 0);
 }
+
+void cpn_wait_ask_for_short_slices(void) { ask_scheduler(false); }
+
+void cpn_wait_let_others_go_first(void) { ask_scheduler(true); }
 
 void *cpn_wait_commit_thread(void *argument) {
   coupon_engine *engine = argument;
