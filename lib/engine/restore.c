@@ -188,6 +188,20 @@ static void claim_all_parts(const coupon_engine *engine, struct claimer claimers
   if (two) (void)pthread_join(thread, NULL);
 }
 
+/* The claim of this ticket's user; if there is one already, `*twice` becomes the lowest number of a second ticket. */
+static coupon_status claim_one(coupon_engine *engine, struct cpn_campaign *campaign, uint64_t number, uint64_t *twice,
+                               struct cpn_fault *fault) {
+  const struct cpn_user user = user_of(engine, &campaign->tickets, number);
+  struct cpn_claim_place place;
+  coupon_status status = find_or_grow(engine, campaign, &user, &place, fault);
+  if (status != COUPON_OK) return status;
+  if (place.seen != 0)
+    *twice = cpn_min_u64(*twice, number);
+  else
+    cpn_claim_write(place.word, cpn_claim_numbered(user.hash, number));
+  return COUPON_OK;
+}
+
 /* Those whose lines were full, and `*twice`: the lowest number of a user's second ticket. */
 static coupon_status claim_strangers(coupon_engine *engine, struct cpn_campaign *campaign,
                                      const struct cpn_claim_settler *settler, uint64_t *twice,
@@ -195,15 +209,8 @@ static coupon_status claim_strangers(coupon_engine *engine, struct cpn_campaign 
   *twice = cpn_min_u64(*twice, settler->twice);
   if (settler->no_memory) return no_memory(fault);
   for (size_t i = 0; i < settler->stranger_count; i++) {
-    const uint64_t number = settler->strangers[i];
-    const struct cpn_user user = user_of(engine, &campaign->tickets, number);
-    struct cpn_claim_place place;
-    coupon_status status = find_or_grow(engine, campaign, &user, &place, fault);
+    coupon_status status = claim_one(engine, campaign, settler->strangers[i], twice, fault);
     if (status != COUPON_OK) return status;
-    if (place.seen != 0)
-      *twice = cpn_min_u64(*twice, number);
-    else
-      cpn_claim_write(place.word, cpn_claim_numbered(user.hash, number));
   }
   return COUPON_OK;
 }
@@ -232,14 +239,8 @@ static coupon_status claim_one_by_one(coupon_engine *engine, struct cpn_campaign
                                       struct cpn_fault *fault) {
   const uint64_t numbered = cpn_tickets_numbered(&campaign->tickets);
   for (uint64_t number = DEFER_FROM + 1; number <= numbered && *twice == UINT64_MAX; number++) {
-    const struct cpn_user user = user_of(engine, &campaign->tickets, number);
-    struct cpn_claim_place place;
-    coupon_status status = find_or_grow(engine, campaign, &user, &place, fault);
+    coupon_status status = claim_one(engine, campaign, number, twice, fault);
     if (status != COUPON_OK) return status;
-    if (place.seen != 0)
-      *twice = number;
-    else
-      cpn_claim_write(place.word, cpn_claim_numbered(user.hash, number));
   }
   return COUPON_OK;
 }
