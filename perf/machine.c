@@ -59,6 +59,54 @@ static void cas_body(void *context, int thread) {
   for (uint64_t i = 0; i < job->turns; i++) exchange(word_at(job, thread, i));
 }
 
+/* So many instructions, none of which waits for another for long, and which the compiler takes for nothing less. */
+#define ONE(x)   \
+  do {           \
+    (x) += turn; \
+    KEPT(x);     \
+  } while (0)
+#define KEPT(x) __asm__ volatile("" : "+r"(x))
+#define FOUR(a, b, c, d) \
+  ONE(a);                \
+  ONE(b);                \
+  ONE(c);                \
+  ONE(d)
+#define SIXTEEN(a, b, c, d) \
+  FOUR(a, b, c, d);         \
+  FOUR(a, b, c, d);         \
+  FOUR(a, b, c, d);         \
+  FOUR(a, b, c, d)
+static void other_work(uint64_t turn) {
+  uint64_t a = 1, b = 2, c = 3, d = 4;
+  SIXTEEN(a, b, c, d);
+  SIXTEEN(a, b, c, d);
+  SIXTEEN(a, b, c, d);
+  SIXTEEN(a, b, c, d);
+  SIXTEEN(a, b, c, d);
+  SIXTEEN(a, b, c, d);
+  SIXTEEN(a, b, c, d);
+  SIXTEEN(a, b, c, d);
+}
+
+static void cas_apart_body(void *context, int thread) {
+  const struct job *job = context;
+  for (uint64_t i = 0; i < job->turns; i++) {
+    exchange(word_at(job, thread, i));
+    other_work(i);
+  }
+}
+
+static void loads_apart_body(void *context, int thread) {
+  const struct job *job = context;
+  uint64_t sum = 0;
+  for (uint64_t i = 0; i < job->turns; i++) {
+    const uint64_t first = atomic_load_explicit(word_at(job, thread, i), memory_order_relaxed);
+    sum += atomic_load_explicit(word_at(job, thread + BENCH_THREADS_MAX, first + i), memory_order_relaxed);
+    other_work(i);
+  }
+  KEPT(sum);
+}
+
 static void prefetched_body(void *context, int thread) {
   const struct job *job = context;
   _Atomic uint64_t *batch[PREFETCHED];
@@ -84,6 +132,16 @@ static void timed_body(void *context, int thread) {
 double machine_cas(struct machine_words *words, uint64_t turns, int threads) {
   struct job job = {.words = words, .turns = turns};
   return (double)turns * threads / bench_run(threads, cas_body, &job) / 1e6;
+}
+
+double machine_cas_apart(struct machine_words *words, uint64_t turns) {
+  struct job job = {.words = words, .turns = turns};
+  return (double)turns / bench_run(1, cas_apart_body, &job) / 1e6;
+}
+
+double machine_loads_apart(struct machine_words *words, uint64_t turns) {
+  struct job job = {.words = words, .turns = turns};
+  return (double)turns / bench_run(1, loads_apart_body, &job) / 1e6;
 }
 
 double machine_prefetched_cas(struct machine_words *words, uint64_t turns, int threads) {

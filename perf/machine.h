@@ -30,6 +30,12 @@ const char *machine_words_text(const struct machine_words *words, const char *wh
 double machine_cas(struct machine_words *words, uint64_t turns, int threads);
 double machine_prefetched_cas(struct machine_words *words, uint64_t turns, int threads);
 
+/* One at a time on one thread, with 128 other instructions between two of them, which alone would take some 30 to 60 ns: what a
+ * processor makes of calls that are longer than it looks ahead, and so wait for memory one after the other. An exchange
+ * each; or two loads each, the second of which is where the first one says. */
+double machine_cas_apart(struct machine_words *words, uint64_t turns);
+double machine_loads_apart(struct machine_words *words, uint64_t turns);
+
 /* One at a time and each timed, into a histogram per thread. */
 void machine_timed_cas(struct machine_words *words, uint64_t turns, int threads, const struct timer *timer,
                        struct histogram *histograms);

@@ -3,11 +3,13 @@
  * How cheap is a refusal, and does a crowd of them slow the winners?
  *
  * Most who come to a sale leave without a coupon. A refusal cannot be cheaper than looking the user up, so beside each
- * stands a bare table of the same users that is only looked up, in the same random order. Then the opening: two
+ * stands a bare table of the same users that is only looked up, in the same random order; and, beside
+ * duplicates, two random words for each, since the claim leads to the ticket. Then the opening: two
  * threads, 5 % of whose calls win, beside the same winners alone.
  */
 #include <stdlib.h>
 
+#include "machine.h"
 #include "rival.h"
 #include "sale.h"
 
@@ -99,13 +101,16 @@ static void run_refusals(struct bench *bench, uint64_t standard, bool strangers,
     (void)bench_check(bench, numbers_are_theirs(&crowd, numbers, &expected), "a holder is told the original number");
   struct rival_bare *bare = rival_bare_create(holders);
   crowd.bare = bare;
-  double ours[BENCH_ROUNDS_MAX], floor[BENCH_ROUNDS_MAX];
+  struct machine_words words;
+  machine_words_init(&words, holders);
+  double ours[BENCH_ROUNDS_MAX], floor[BENCH_ROUNDS_MAX], apart[BENCH_ROUNDS_MAX];
   for (int i = 0; i < bench->rounds; i++) {
     ours[i] = (double)crowd.calls / bench_run(1, ask_body, &crowd) / 1e6;
     (void)bench_check(bench, crowd.right == crowd.calls, "every answer is the one that was due");
     (void)bench_check(bench, strangers || crowd.numbers == expected, "the numbers told are the original ones");
     floor[i] = (double)crowd.calls / bench_run(1, look_body, &crowd) / 1e6;
     (void)bench_check(bench, crowd.right == crowd.calls, "the bare table finds holders, and only them");
+    apart[i] = strangers ? 0 : machine_loads_apart(&words, crowd.calls);
   }
   struct bench_row row = {.name = strangers ? "strangers, sold out" : "duplicates", .users = holders, .threads = 1};
   row.value = bench_median(ours, bench->rounds);
@@ -118,6 +123,11 @@ static void run_refusals(struct bench *bench, uint64_t standard, bool strangers,
   row.rule = BENCH_RATIO_AT_LEAST;
   row.target = 0.8;
   bench_row(bench, &row);
+  row.limit = bench_median(apart, bench->rounds);
+  row.beside = "a load where another says, 128 instructions apart";
+  row.rule = BENCH_NO_TARGET;
+  if (!strangers) bench_row(bench, &row);
+  machine_words_fini(&words);
   rival_bare_destroy(bare);
   free(numbers);
   sale_close(crowd.engine, NULL);
