@@ -84,12 +84,7 @@ static void ask_for_campaigns(const coupon_engine *engine, const struct group *g
   for (uint32_t i = 0; i < group->count; i++) cpn_directory_prefetch(&engine->campaigns, group->requests[i].campaign);
   for (uint32_t i = 0; i < group->count; i++) {
     struct cpn_campaign *campaign = cpn_directory_find(&engine->campaigns, group->requests[i].campaign);
-    if (campaign == NULL) continue;
-    __builtin_prefetch(&campaign->spec);
-    __builtin_prefetch(&campaign->claims);
-    __builtin_prefetch(&campaign->stock, 1);
-    __builtin_prefetch(&campaign->tickets);
-    __builtin_prefetch(&campaign->tickets.pages.chunk);
+    if (campaign != NULL) cpn_campaign_prefetch(campaign);
   }
 }
 

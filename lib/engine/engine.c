@@ -244,6 +244,7 @@ CPN_INLINE coupon_status try_issue(coupon_engine *engine, uint64_t campaign_id, 
     ticket->flags = COUPON_TICKET_FINAL;
     return cpn_engine_leave(ticket->answer = COUPON_NO_CAMPAIGN);
   }
+  cpn_campaign_prefetch(campaign);
   if (CPN_UNLIKELY((campaign->tickets.user_words == 2) != (uuid != NULL))) return cpn_engine_leave(COUPON_E_USER_KIND);
   status = decide_once(engine, campaign, &user, ticket);
   if (CPN_UNLIKELY(status >= AGAIN)) status = cpn_engine_decide(engine, campaign, &user, ticket);

@@ -35,12 +35,13 @@ struct cpn_ticket_page {
 struct cpn_tickets {
   /* Numbers up to here have room. Written by whoever makes room; read by every request. */
   _Atomic uint64_t room;
-  uint64_t stock;          /* constant: no number is higher */
-  uint32_t user_words;     /* constant: 1 or 2 */
-  struct cpn_chunks users; /* 1 or 2 words each */
-  struct cpn_chunks pages; /* struct cpn_ticket_page */
+  uint64_t stock;      /* constant: no number is higher */
+  uint32_t user_words; /* constant: 1 or 2 */
   struct cpn_chunks
       *counts; /* where users have no limit: how many tickets the user of ticket n has, if it is the first */
+  /* Their heads and first chunks, all that small campaigns have, are on the line above and the one on which `users` begins. */
+  struct cpn_chunks pages; /* struct cpn_ticket_page */
+  struct cpn_chunks users; /* 1 or 2 words each */
   _Atomic uint64_t bytes;
   uint64_t packed; /* pages before this one are packed; whoever packs */
   /* With a log: tickets that have their number. Written by the commit stage; read by whoever looks at rows. A line of its
