@@ -65,8 +65,36 @@ failed=()
 for name in "${names[@]}"; do
   build/release/perf/"perf_$name" "${options[@]}" --dir "$work" --json "$results" | tee -a "$table" || failed+=("$name")
 done
+# What the library does beside what its rivals do, as rows like all others. Of a rival that was not measured, or of a row
+# of ours, there is none.
+beside_rivals() {
+  jq -cs '
+    def of($program; $row; $threads): map(select(.program == $program and .row == $row and .threads == $threads)) | last;
+    def best($pattern): map(select(.program == "rivals" and (.row | test($pattern)))) | max_by(.value);
+    def reload($rival): map(select(.rival == $rival and .reload_s != null)) | last |
+      if . == null then null else {row: "\($rival), reload", value: (.issued / .reload_s)} end;
+    def ratio($ours; $scale; $name; $unit; $rival; $target):
+      if $ours == null or $rival == null or ($rival.value // 0) <= 0 then empty
+      else ($ours.value * $scale / $rival.value) as $ratio | {
+        program: "rivals", row: $name, users: $ours.users, threads: $ours.threads, value: ($ours.value * $scale), unit: $unit,
+        beside: $rival.row, limit: $rival.value, ratio: $ratio,
+        quick: $ours.quick, verdict: (if $target == null or $ours.quick then "-" elif $ratio >= $target then "ok" else "miss" end)
+      } + (if $target == null then {} else {target_of: "ratio", rule: ">=", target: $target} end)
+      end;
+    ratio(of("perf_durable"; "batches of 32"; 2); 1e6; "batches of 32, sync, until final"; "/s"; best("^redis lua, AOF always"); 100),
+    ratio(of("perf_durable"; "64 waiting"; 64); 1e3; "64 waiting"; "/s"; best("^rocksdb, 1 per commit, 64 threads"); 4),
+    (of("perf_recovery"; "warm, opening"; 1) as $opening |
+      ("redis lua, AOF always", "postgres") as $rival |
+      ratio($opening; 1e6; "warm, opening"; "/s"; reload($rival); null))' "$results"
+}
+
 if [ $rivals = yes ]; then
   scripts/rivals.sh --json "$results" | tee -a "$table" || failed+=(rivals)
+  beside_rivals >"$work/rows"
+  cat "$work/rows" >>"$results"
+  echo
+  jq -r '"\(.row): \(.value | round) \(.unit), \(.ratio * 10 | round / 10) x \(.beside)" +
+    (if .target == null then "" else ", \(.rule) \(.target) x: \(.verdict)" end)' "$work/rows" | tee -a "$table"
 fi
 
 # ---- pictures ----
