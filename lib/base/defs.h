@@ -29,6 +29,14 @@
 #endif
 #endif
 
+/* Wide instructions read and write several words of atomics at once, each of them whole. Race detectors and explorers see
+ * only what is told word by word. */
+#if defined(__x86_64__) && !defined(CPN_TSAN) && !defined(CPN_NARROW_LOADS)
+#define CPN_WIDE_LOADS 1
+#else
+#define CPN_WIDE_LOADS 0
+#endif
+
 #define CPN_LIKELY(x) __builtin_expect(!!(x), 1)
 #define CPN_UNLIKELY(x) __builtin_expect(!!(x), 0)
 /* A function that every request passes, without arrays of its own: nothing on its stack can overflow, so it does without the

@@ -66,36 +66,48 @@ static void note_change(struct cpn_campaign *campaign, enum cpn_record_type type
                         memory_order_release);
 }
 
-/* Puts one ticket, its record's words being at `bytes`; returns its number. Within a page nothing has to be looked for. */
-static inline uint64_t append(struct cpn_tickets *tickets, struct cpn_ticket_cursor *cursor, uint64_t lsn,
-                              const unsigned char *bytes, uint32_t user_words) {
+/* Puts one ticket, its record's words being at `bytes`; returns its number. */
+static uint64_t append(struct cpn_tickets *tickets, struct cpn_ticket_cursor *cursor, uint64_t lsn,
+                       const unsigned char *bytes) {
+  const uint32_t user_words = tickets->user_words;
   const uint64_t user[2] = {cpn_get_u64(bytes + 8), user_words == 2 ? cpn_get_u64(bytes + 16) : 0};
-  const uint64_t time_ns = cpn_get_u64(bytes + (size_t)(1 + user_words) * 8);
-  if (CPN_UNLIKELY(cursor->spot.left == 0)) return cpn_tickets_append(tickets, cursor, user, lsn, time_ns);
-  cpn_tickets_put_at(cursor->spot, user_words, user, lsn, time_ns);
-  cursor->spot.user += user_words;
-  cursor->spot.row++;
-  cursor->spot.left--;
-  return cursor->number++;
+  return cpn_tickets_append(tickets, cursor, user, lsn, cpn_get_u64(bytes + (size_t)(1 + user_words) * 8));
+}
+
+/* How many records with the same head as the first one, of `step` bytes each, follow each other. */
+CPN_INLINE size_t count_alike(const unsigned char *bytes, size_t size, size_t step) {
+  const uint64_t head = cpn_get_u64(bytes);
+  size_t end = step;
+  while (end + step <= size && cpn_get_u64(bytes + end) == head) end += step;
+  return end / step;
+}
+
+/* Puts `count` tickets that follow each other at a spot, which is theirs. `lsn` is where their records begin. */
+CPN_INLINE void put_beside(struct cpn_ticket_spot spot, uint64_t lsn, const unsigned char *bytes, size_t count,
+                           uint32_t user_words) {
+  const size_t step = (size_t)cpn_issue_words(user_words) * 8;
+  for (const unsigned char *const end = bytes + count * step; bytes != end; bytes += step) {
+    const uint64_t user[2] = {cpn_get_u64(bytes + 8), user_words == 2 ? cpn_get_u64(bytes + 16) : 0};
+    lsn += step;
+    cpn_tickets_put_at(spot, user_words, user, lsn, cpn_get_u64(bytes + step - 8));
+    spot.user += user_words;
+    spot.row++;
+  }
 }
 
 /* Tickets of one campaign that follow each other, as most do: all that differs is looked at before. Returns the bytes of
  * their records. Others see them when the last is counted in; the caller has not given their places back by then. */
-CPN_INLINE size_t append_run(coupon_engine *engine, struct cpn_tickets *tickets, struct cpn_ticket_cursor *kept,
+CPN_INLINE size_t append_run(coupon_engine *engine, struct cpn_tickets *tickets, struct cpn_ticket_cursor *cursor,
                              uint64_t lsn, const unsigned char *bytes, size_t size, uint32_t user_words) {
-  const size_t step = (size_t)cpn_issue_words(user_words) * 8;
-  const uint64_t head = cpn_get_u64(bytes);
-  struct cpn_ticket_cursor cursor = *kept;
-  uint64_t number;
-  size_t done = 0;
-  do {
-    number = append(tickets, &cursor, lsn + done + step, bytes + done, user_words);
-    done += step;
-  } while (done + step <= size && cpn_get_u64(bytes + done) == head);
-  *kept = cursor;
-  cpn_tickets_count_in(tickets, number);
-  count_tickets(engine, done / step);
-  return done;
+  const size_t step = (size_t)cpn_issue_words(user_words) * 8, count = count_alike(bytes, size, step);
+  for (size_t done = 0, some; done < count; done += some) {
+    some = (size_t)cpn_min_u64(count - done, cpn_tickets_ready(tickets, cursor, lsn + (done + 1) * step));
+    put_beside(cursor->spot, lsn + done * step, bytes + done * step, some, user_words);
+    cpn_tickets_went_on(tickets, cursor, some);
+  }
+  cpn_tickets_count_in(tickets, cursor->number - 1);
+  count_tickets(engine, count);
+  return count * step;
 }
 
 /* One ticket of a user without a limit. */
@@ -104,7 +116,7 @@ static size_t append_unlimited(coupon_engine *engine, struct cpn_campaign *campa
   const uint32_t user_words = campaign->tickets.user_words, words = cpn_issue_words(user_words);
   const uint64_t user[2] = {cpn_get_u64(bytes + 8), user_words == 2 ? cpn_get_u64(bytes + 16) : 0};
   const struct cpn_user whole = user_of(engine, user, user_words);
-  uint64_t number = append(&campaign->tickets, cursor, lsn + words * UINT64_C(8), bytes, user_words);
+  uint64_t number = append(&campaign->tickets, cursor, lsn + words * UINT64_C(8), bytes);
   count_tickets(engine, 1);
   bool noted = note_unlimited(engine, campaign, &whole, number);
   CPN_INVARIANT(2, noted);

@@ -38,12 +38,8 @@
 #include "base/defs.h"
 #include "base/memory.h"
 
-/* Wide instructions read a line at once. Race detectors and explorers see only single atomic loads. */
-#if defined(__x86_64__) && !defined(CPN_TSAN) && !defined(CPN_NARROW_LOADS)
-#define CPN_WIDE_LOADS 1
+#if CPN_WIDE_LOADS /* a line at once */
 #include <emmintrin.h>
-#else
-#define CPN_WIDE_LOADS 0
 #endif
 
 /* --- the word ------------------------------------------------------------------------------------ */

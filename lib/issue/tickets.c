@@ -178,21 +178,21 @@ void cpn_tickets_touch(struct cpn_tickets *tickets, uint64_t from, uint64_t numb
 
 /* --- writing ------------------------------------------------------------------------------------- */
 
+void cpn_tickets_turn(struct cpn_tickets *tickets, struct cpn_ticket_cursor *cursor, uint64_t lsn) {
+  CPN_INVARIANT(1, cursor->number <= cpn_tickets_room(tickets));
+  cursor->spot = cpn_tickets_spot(tickets, cursor->number);
+  /* release: ordered by `numbered` for those who look for it. */
+  if (cursor->number % CPN_TICKET_PAGE == 1)
+    atomic_store_explicit(&cpn_tickets_page(tickets, cursor->number / CPN_TICKET_PAGE)->first_stamp, lsn,
+                          memory_order_release);
+}
+
 uint64_t cpn_tickets_append(struct cpn_tickets *tickets, struct cpn_ticket_cursor *cursor, const uint64_t *user,
                             uint64_t lsn, uint64_t time_ns) {
-  const uint64_t number = cursor->number++;
-  if (CPN_UNLIKELY(cursor->spot.left == 0)) {
-    CPN_INVARIANT(1, number <= cpn_tickets_room(tickets));
-    cursor->spot = cpn_tickets_spot(tickets, number);
-  }
+  (void)cpn_tickets_ready(tickets, cursor, lsn);
   cpn_tickets_put_at(cursor->spot, tickets->user_words, user, lsn, time_ns);
-  cursor->spot.user += tickets->user_words;
-  cursor->spot.row++;
-  cursor->spot.left--;
-  /* release: ordered by `numbered` for those who look for it. */
-  if (CPN_UNLIKELY(number % CPN_TICKET_PAGE == 1))
-    atomic_store_explicit(&cpn_tickets_page(tickets, number / CPN_TICKET_PAGE)->first_stamp, lsn, memory_order_release);
-  return number;
+  cpn_tickets_went_on(tickets, cursor, 1);
+  return cursor->number - 1;
 }
 
 /* --- restoring ----------------------------------------------------------------------------------- */

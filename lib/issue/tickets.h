@@ -141,6 +141,24 @@ static inline struct cpn_ticket_cursor cpn_tickets_cursor(const struct cpn_ticke
   return (struct cpn_ticket_cursor){.number = atomic_load_explicit(&tickets->numbered, memory_order_relaxed) + 1};
 }
 
+/* A writer at the end of a spot looks for the next one; `lsn` is the next ticket's. */
+void cpn_tickets_turn(struct cpn_tickets *tickets, struct cpn_ticket_cursor *cursor, uint64_t lsn);
+
+/* How many tickets the writer may put at the cursor's spot; one at least. */
+static inline uint64_t cpn_tickets_ready(struct cpn_tickets *tickets, struct cpn_ticket_cursor *cursor, uint64_t lsn) {
+  if (CPN_UNLIKELY(cursor->spot.left == 0)) cpn_tickets_turn(tickets, cursor, lsn);
+  return cursor->spot.left;
+}
+
+/* So many of them are put. */
+static inline void cpn_tickets_went_on(const struct cpn_tickets *tickets, struct cpn_ticket_cursor *cursor,
+                                       uint64_t count) {
+  cursor->spot.user += count * tickets->user_words;
+  cursor->spot.row += count;
+  cursor->spot.left -= count;
+  cursor->number += count;
+}
+
 /* Puts the next one behind `numbered`; returns its number. One writer at a time, who then counts it in. */
 uint64_t cpn_tickets_append(struct cpn_tickets *tickets, struct cpn_ticket_cursor *cursor, const uint64_t *user,
                             uint64_t lsn, uint64_t time_ns);

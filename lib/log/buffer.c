@@ -2,7 +2,11 @@
 #include "log/buffer.h"
 
 #include <ck_pr.h>
+#include <string.h>
 #include <sys/mman.h>
+#if CPN_WIDE_LOADS
+#include <emmintrin.h>
+#endif
 
 #include "base/bytes.h"
 #include "coupon/coupon.h"
@@ -76,38 +80,77 @@ bool cpn_buffer_ready(const struct cpn_buffer *buffer) {
 
 /* What is copied at a time, or a record more: it is applied, and its places are zeroed, while the nearest cache still has
  * it; and producers that wait for room get it before the whole batch is through. */
-#define RUN_BYTES 8192u
+#define RUN_WORDS 1024u
 
 /* Where the next lines are asked for: producers on other processors have written them. */
 #define AHEAD_WORDS 64u
 
-/* Copies whole records from `at` on, as many as are published, fit into `room` bytes, and make a run; returns its end. */
-static uint64_t copy_run(const struct cpn_buffer *buffer, uint64_t at, unsigned char *to, uint64_t room) {
-  const uint64_t from = at, mask = buffer->mask;
-  _Atomic uint64_t *const ring =
-      buffer->words; /* here: what is copied could alias the struct, for all a compiler knows */
-  while (at - from < RUN_BYTES) {
-    const uint64_t first = at / 8;
-    /* seq_cst, as in cpn_buffer_ready(); it includes acquire: the words behind the head are filled. */
-    uint64_t head = atomic_load_explicit(&ring[first & mask], memory_order_seq_cst);
-    uint32_t words = cpn_record_words(head);
-    if (head == 0 || at - from + (uint64_t)words * 8 > room) break;
-    __builtin_prefetch((const void *)&ring[(first + AHEAD_WORDS) & mask], 1);
-    unsigned char *bytes = to + (at - from);
-    cpn_put_u64(bytes, head);
-    for (uint32_t i = 1; i < words; i++) /* relaxed: behind the head */
-      cpn_put_u64(bytes + (size_t)i * 8, atomic_load_explicit(&ring[(first + i) & mask], memory_order_relaxed));
-    at += (uint64_t)words * 8;
+/* Counts the words from word `first` on that are whole published records: up to `most`, and no more than a run. */
+static uint64_t published(const struct cpn_buffer *buffer, uint64_t first, uint64_t most) {
+  const uint64_t mask = buffer->mask;
+  const _Atomic uint64_t *const ring = buffer->words;
+  uint64_t count = 0;
+  while (count < RUN_WORDS) {
+    /* seq_cst, both, as in cpn_buffer_ready(); it includes acquire: the words behind the head are filled. */
+    const uint64_t head = atomic_load_explicit(&ring[(first + count) & mask], memory_order_seq_cst);
+    const uint64_t words = cpn_record_words(head);
+    if (head == 0 || count + words > most) break;
+    const uint64_t last = cpn_min_u64(most - words, RUN_WORDS - 1); /* where another one may begin */
+    do { /* mostly one like it follows */
+      __builtin_prefetch((const void *)&ring[(first + count + AHEAD_WORDS) & mask], 1);
+      count += words;
+    } while (count <= last && atomic_load_explicit(&ring[(first + count) & mask], memory_order_seq_cst) == head);
   }
-  return at;
+  return count;
 }
 
-/* So that (b) holds for whoever reserves the places next. release: see cpn_buffer_peek(). */
-static void zero_run(struct cpn_buffer *buffer, uint64_t from, uint64_t to) {
-  const uint64_t mask = buffer->mask;
-  _Atomic uint64_t *const ring = buffer->words;
-  for (uint64_t word = from / 8; word < to / 8; word++)
-    atomic_store_explicit(&ring[word & mask], 0, memory_order_release);
+#if CPN_WIDE_LOADS
+/* Of published records: nobody writes them, so that this needs no atomics to be whole. */
+static void copy_words(unsigned char *to, const _Atomic uint64_t *words, uint64_t count) {
+  memcpy(to, (const void *)words, (size_t)count * 8);
+}
+
+/* Not C's atomics, but each word is stored whole, and after whatever was stored before: others who read here see the number
+ * of the ticket behind a zero. Not memset(), whose instructions for many bytes promise less. */
+static void zero_words(_Atomic uint64_t *words, uint64_t count) {
+  uint64_t i = 0;
+  atomic_signal_fence(memory_order_seq_cst); /* the compiler moves no plain store over an atomic one */
+  if ((uintptr_t)words % 16 != 0 && count > 0) atomic_store_explicit(&words[i++], 0, memory_order_release);
+  for (; i + 8 <= count; i += 8) {
+    __m128i *pairs = (__m128i *)(void *)&words[i];
+    for (int pair = 0; pair < 4; pair++) _mm_store_si128(&pairs[pair], _mm_setzero_si128());
+    atomic_signal_fence(memory_order_seq_cst); /* which also keeps it from making a memset() of this */
+  }
+  for (; i < count; i++) atomic_store_explicit(&words[i], 0, memory_order_release);
+}
+#else
+static void copy_words(unsigned char *to, const _Atomic uint64_t *words, uint64_t count) {
+  for (uint64_t i = 0; i < count; i++) /* relaxed: behind the heads */
+    cpn_put_u64(to + i * 8, atomic_load_explicit(&words[i], memory_order_relaxed));
+}
+
+/* release: see cpn_buffer_peek(). */
+static void zero_words(_Atomic uint64_t *words, uint64_t count) {
+  for (uint64_t i = 0; i < count; i++) atomic_store_explicit(&words[i], 0, memory_order_release);
+}
+#endif
+
+/* How many of `count` words from word `first` on come before the ring begins again. */
+static uint64_t before_end(const struct cpn_buffer *buffer, uint64_t first, uint64_t count) {
+  return cpn_min_u64(count, buffer->mask + 1 - (first & buffer->mask));
+}
+
+static void copy_run(const struct cpn_buffer *buffer, uint64_t first, unsigned char *to, uint64_t count) {
+  const uint64_t before = before_end(buffer, first, count);
+  copy_words(to, &buffer->words[first & buffer->mask], before);
+  copy_words(to + before * 8, buffer->words, count - before);
+}
+
+/* So that (b) holds for whoever reserves the places next. */
+static void zero_run(struct cpn_buffer *buffer, uint64_t first, uint64_t count) {
+  const uint64_t before = before_end(buffer, first, count);
+  zero_words(&buffer->words[first & buffer->mask], before);
+  zero_words(buffer->words, count - before);
 }
 
 size_t cpn_buffer_drain(struct cpn_buffer *buffer, unsigned char *to, size_t capacity, cpn_buffer_each_fn *each,
@@ -118,13 +161,14 @@ size_t cpn_buffer_drain(struct cpn_buffer *buffer, unsigned char *to, size_t cap
   for (;;) {
     unsigned char *bytes = to + (at - from);
     /* Behind a whole ring the heads are this run's own again. */
-    uint64_t end = copy_run(buffer, at, bytes, cpn_min_u64(capacity - (at - from), buffer->capacity));
-    if (end == at) return (size_t)(at - from);
-    each(context, at, bytes, (size_t)(end - at));
-    zero_run(buffer, at, end);
+    uint64_t count = published(buffer, at / 8, cpn_min_u64(capacity - (at - from), buffer->capacity) / 8);
+    if (count == 0) return (size_t)(at - from);
+    copy_run(buffer, at / 8, bytes, count);
+    each(context, at, bytes, (size_t)count * 8);
+    zero_run(buffer, at / 8, count);
+    at += count * 8;
     /* seq_cst, which includes release (the zeros before the room they make), and pairs with who waits for room. */
-    atomic_store_explicit(&buffer->drained, end, memory_order_seq_cst);
-    at = end;
+    atomic_store_explicit(&buffer->drained, at, memory_order_seq_cst);
   }
 }
 
