@@ -28,8 +28,10 @@ struct cpn_ticket_pack {
   uint64_t words[];
 };
 
-/* What the pack of these rows, all written, will be: fills the head and returns the size in bytes of the whole. */
-size_t cpn_ticket_pack_measure(struct cpn_ticket_pack *head, const struct cpn_ticket_row *rows, uint32_t count);
+/* What the pack of these rows, all written, will be: fills the head and returns the size in bytes of the whole. Their times
+ * never fall; their stamps rise by `least_step` or more, a multiple of 8, or are all the same. */
+size_t cpn_ticket_pack_measure(struct cpn_ticket_pack *head, const struct cpn_ticket_row *rows, uint32_t count,
+                               uint32_t least_step);
 
 /* Fills `pack`, zeroed memory of that size whose head has been copied. */
 void cpn_ticket_pack_fill(struct cpn_ticket_pack *pack, const struct cpn_ticket_row *rows);

@@ -89,11 +89,14 @@ void cpn_row_pool_free(struct cpn_row_pool *pool, struct cpn_memory *memory) {
   while (pool->count > 0) cpn_memory_free(memory, pool->rows[--pool->count], FULL_PAGE_SIZE);
 }
 
-/* Rows for a page: of the pool, emptied (atomically, since somebody may still be reading, who will then look again), or
- * new ones. */
-static struct cpn_ticket_row *rows_get(struct cpn_memory *memory, struct cpn_row_pool *pool, size_t size) {
+/* Rows for a page: of the pool, or new ones, which are empty. Those of the pool are emptied (atomically, since somebody may
+ * still be reading, who will then look again), but not for tickets that are numbered by their writer: nobody looks at
+ * those before they are counted in. */
+static struct cpn_ticket_row *rows_get(const struct cpn_tickets *tickets, struct cpn_memory *memory,
+                                       struct cpn_row_pool *pool, size_t size) {
   if (pool == NULL || pool->count == 0 || size != FULL_PAGE_SIZE) return cpn_memory_alloc(memory, size);
   struct cpn_ticket_row *rows = pool->rows[--pool->count];
+  if (cpn_tickets_numbered(tickets) > 0) return rows;
   for (uint32_t i = 0; i < CPN_TICKET_PAGE; i++) {
     /* release: behind the pointer to the pack; see was_of_page(). */
     atomic_store_explicit(&rows[i].stamp, 0, memory_order_release);
@@ -116,7 +119,7 @@ static bool ensure_page(struct cpn_tickets *tickets, struct cpn_memory *memory, 
   /* acquire: who relies on the rows sees their zeros. */
   if (atomic_load_explicit(&page->rows, memory_order_acquire) != 0) return true;
   const size_t size = page_rows(tickets, p) * sizeof(struct cpn_ticket_row);
-  struct cpn_ticket_row *fresh = rows_get(memory, pool, size);
+  struct cpn_ticket_row *fresh = rows_get(tickets, memory, pool, size);
   /* Another thread may have had the last bytes, for this very page. */
   if (fresh == NULL) return atomic_load_explicit(&page->rows, memory_order_acquire) != 0;
   uintptr_t none = 0;
@@ -256,8 +259,8 @@ static uintptr_t page_rows_of(const struct cpn_tickets *tickets, uint64_t p) {
 /* Whether what was read through `rows` was the page's: packs stay, and wide rows were if they still are. */
 static bool was_of_page(const struct cpn_tickets *tickets, uint64_t p, uintptr_t rows) {
   if ((rows & PACKED) != 0) return true;
-  /* Whoever gave the rows to another page had published the pack before, and everything is written to rows with release:
-   * so something read from after that, with acquire, is not followed by a pointer from before. */
+  /* Whoever gave the rows to another page had published the pack before; who writes to them, with release, has seen the room
+   * that this made: so something read from after that, with acquire, is not followed by a pointer from before. */
   return page_rows_of(tickets, p) == rows;
 }
 
@@ -314,6 +317,9 @@ static uint64_t find_page(const struct cpn_tickets *tickets, uint64_t last, uint
   return low;
 }
 
+/* Records of tickets, with the users' words, a head and a time, are so long: no two stamps are nearer, with a log. */
+static uint32_t least_step(const struct cpn_tickets *tickets) { return (tickets->user_words + 2) * 8; }
+
 /* The row with this stamp among the first `count`, or `count` if there is none. */
 static uint32_t find_row(uintptr_t rows, uint32_t count, uint64_t stamp_bytes, uint64_t lsn) {
   uint32_t low = 0, high = count; /* in [low, high), if anywhere */
@@ -345,7 +351,7 @@ uint64_t cpn_tickets_find(const struct cpn_tickets *tickets, uint64_t lsn) {
   const uint32_t count = (uint32_t)cpn_min_u64(numbered - p * CPN_TICKET_PAGE, CPN_TICKET_PAGE);
   for (;;) {
     uintptr_t rows = page_rows_of(tickets, p);
-    uint32_t row = find_row(rows, count, (tickets->user_words + 2) * UINT64_C(8), lsn);
+    uint32_t row = find_row(rows, count, least_step(tickets), lsn);
     if (CPN_LIKELY(was_of_page(tickets, p, rows))) return row < count ? p * CPN_TICKET_PAGE + row + 1 : 0;
   }
 }
@@ -354,6 +360,8 @@ uint64_t cpn_tickets_find(const struct cpn_tickets *tickets, uint64_t lsn) {
 
 /* Whether every ticket of the page is written. */
 static bool is_complete(const struct cpn_tickets *tickets, const struct cpn_ticket_row *rows, uint64_t p) {
+  const uint64_t numbered = cpn_tickets_numbered(tickets);
+  if (numbered > 0) return numbered >= p * CPN_TICKET_PAGE + page_rows(tickets, p);
   for (uint32_t i = page_rows(tickets, p); i > 0; i--) {
     /* acquire: pairs with cpn_tickets_put(). */
     if (atomic_load_explicit(&rows[i - 1].stamp, memory_order_acquire) == 0) return false;
@@ -368,7 +376,7 @@ void cpn_tickets_pack(struct cpn_tickets *tickets, struct cpn_memory *memory, st
     struct cpn_ticket_row *rows = (struct cpn_ticket_row *)page_rows_of(tickets, p);
     if (!is_complete(tickets, rows, p)) return;
     struct cpn_ticket_pack head;
-    const size_t size = cpn_ticket_pack_measure(&head, rows, CPN_TICKET_PAGE);
+    const size_t size = cpn_ticket_pack_measure(&head, rows, CPN_TICKET_PAGE, least_step(tickets));
     if (size >= FULL_PAGE_SIZE) continue; /* it stays as it is */
     struct cpn_ticket_pack *pack = cpn_memory_alloc(memory, size);
     if (pack == NULL) return; /* packing saves memory; without any it waits */

@@ -172,7 +172,7 @@ static inline uint64_t cpn_tickets_numbered(const struct cpn_tickets *tickets) {
   return atomic_load_explicit(&tickets->numbered, memory_order_acquire); /* pairs with cpn_tickets_count_in() */
 }
 
-/* Stamp and time of a ticket that has room. 0: it is not written yet. */
+/* Stamp and time of a ticket that is numbered; or without a log, of one that has room. 0: it is not written yet. */
 uint64_t cpn_tickets_read(const struct cpn_tickets *tickets, uint64_t number, uint64_t *time_ns);
 
 /* The user's words, of a ticket that is written; the second is 0 where there is one. */
