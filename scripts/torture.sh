@@ -299,7 +299,9 @@ note_plant() {
 run_whole() { if [ "$6" = whole ]; then run_row 0 "$1" "${@:3}"; fi; }
 run_timed() {
   if [ "$6" = whole ]; then return; fi
-  local share=$((left * $2 / weights))
+  # Of what is left now: a row that takes longer than its part is not made up for by running over the whole.
+  local share=$(((seconds - (SECONDS - started)) * $2 / weights))
+  weights=$((weights - $2))
   run_row $((share < 5 ? 5 : share)) "$1" "${@:3}"
 }
 
@@ -330,7 +332,6 @@ if [ -n "$planted" ]; then
 else
   visit=run_whole
   rows
-  left=$((seconds - (SECONDS - started)))
   visit=run_timed
   rows
   echo

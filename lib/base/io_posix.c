@@ -93,12 +93,29 @@ static int posix_remove(void *context, int directory, const char *name) {
 
 /* --- files ------------------------------------------------------------------------------------ */
 
+/* What has a name of ours and is no file is nobody's mistake that waiting would cure: O_NONBLOCK, without which opening a
+ * FIFO that nobody writes to never returns; it changes nothing for files. */
+#define FLAGS (O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK)
+
+/* The descriptor if it is of a regular file; else it is closed: -EISDIR, or -ENXIO, as the kernel says it of sockets. */
+static int only_a_file(int file) {
+  struct stat status;
+  int error = fstat(file, &status) < 0  ? -errno
+              : S_ISREG(status.st_mode) ? 0
+              : S_ISDIR(status.st_mode) ? -EISDIR
+                                        : -ENXIO;
+  if (error == 0) return file;
+  (void)close(file);
+  return error;
+}
+
 static int posix_open(void *context, int directory, const char *name, enum cpn_io_mode mode) {
   (void)context;
-  int flags = O_CLOEXEC | O_NOFOLLOW;
-  if (mode == CPN_IO_READ) return result(openat(directory, name, flags | O_RDONLY));
-  if (mode == CPN_IO_WRITE) return result(openat(directory, name, flags | O_RDWR));
-  int file = openat(directory, name, flags | O_RDWR | O_CREAT | O_EXCL, 0600);
+  if (mode != CPN_IO_CREATE) {
+    int there = openat(directory, name, FLAGS | (mode == CPN_IO_READ ? O_RDONLY : O_RDWR));
+    return there < 0 ? -errno : only_a_file(there);
+  }
+  int file = openat(directory, name, FLAGS | O_RDWR | O_CREAT | O_EXCL, 0600);
   if (file < 0) return -errno;
   if (fchmod(file, 0600) < 0) {
     int error = -errno;
@@ -112,7 +129,6 @@ static int posix_size(void *context, int file, uint64_t *size) {
   (void)context;
   struct stat status;
   if (fstat(file, &status) < 0) return -errno;
-  if (!S_ISREG(status.st_mode)) return -EINVAL;
   *size = (uint64_t)status.st_size;
   return 0;
 }
@@ -143,7 +159,7 @@ static int posix_allocate(void *context, int file, uint64_t size) {
  * device takes blocks as small as ours is asked by reading one. */
 static int posix_open_durable(void *context, int directory, const char *name) {
   (void)context;
-  int file = openat(directory, name, O_RDWR | O_DIRECT | O_DSYNC | O_CLOEXEC | O_NOFOLLOW);
+  int file = openat(directory, name, FLAGS | O_RDWR | O_DIRECT | O_DSYNC);
   if (file < 0) return errno == EINVAL ? -EOPNOTSUPP : -errno;
   _Alignas(4096) unsigned char block[512];
   if (pread(file, block, sizeof block, sizeof block) == (ssize_t)sizeof block) return file;
@@ -201,8 +217,9 @@ static struct held **list_find(const struct stat *directory) {
 
 /* With the list locked. */
 static int lock_file(int directory, const char *name) {
-  int file = openat(directory, name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-  if (file < 0) return -errno;
+  int file = openat(directory, name, FLAGS | O_RDWR | O_CREAT, 0600);
+  file = file < 0 ? -errno : only_a_file(file);
+  if (file < 0) return file;
   struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 0, .l_len = 1};
   int error = fchmod(file, 0600) < 0 || fcntl(file, F_SETLK, &whole) < 0 ? -errno : 0;
   if (error < 0) {
@@ -255,13 +272,14 @@ static int posix_is_locked(void *context, int directory, const char *name) {
   list_lock();
   int answer = *list_find(&status) != NULL;
   if (!answer) {
-    int file = openat(directory, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    int file = openat(directory, name, FLAGS | O_RDONLY);
+    file = file < 0 ? -errno : only_a_file(file);
     if (file >= 0) {
       struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 0, .l_len = 1};
       answer = fcntl(file, F_GETLK, &whole) < 0 ? -errno : whole.l_type != F_UNLCK;
       (void)close(file);
-    } else if (errno != ENOENT) {
-      answer = -errno;
+    } else if (file != -ENOENT) {
+      answer = file;
     }
   }
   list_unlock();

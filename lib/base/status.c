@@ -78,6 +78,8 @@ coupon_status cpn_status_from_errno(int error) {
     case ENOENT:
     case ENOTDIR:
     case ELOOP:
+    case EISDIR: /* something else has the name of a file */
+    case ENXIO:
     case ENAMETOOLONG:
       return COUPON_E_ACCESS;
     case EMFILE:

@@ -97,9 +97,15 @@ double torture_seconds(void) {
 
 uint64_t torture_seconds_given(void) { return run.seconds; }
 
+/* Whether there is time for a round as long as those before it. */
+static bool time_is_up(void) {
+  double so_far = torture_seconds(), a_round = run.begun == 0 ? 0 : so_far / (double)run.begun;
+  return so_far + a_round > (double)run.seconds;
+}
+
 bool torture_next_round(void) {
   if (run.rounds != 0 && run.begun >= run.rounds) return false;
-  if (run.seconds != 0 && torture_seconds() >= (double)run.seconds) return false;
+  if (run.seconds != 0 && run.begun > 0 && time_is_up()) return false;
   run.begun++;
   return true;
 }
