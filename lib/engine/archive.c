@@ -61,6 +61,8 @@ static int copy(const struct cpn_io *io, int directory, int archive, const char 
   if (error < 0 && error != -ENOENT) return error;
   error = copy_aside(io, directory, archive, name);
   if (error == 0) error = io->rename(io->context, archive, CPN_ARCHIVE_TEMPORARY_NAME, name);
+  /* Where there is no room for all of it, what there is of it takes room. */
+  if (error < 0) (void)io->remove(io->context, archive, CPN_ARCHIVE_TEMPORARY_NAME);
   return error;
 }
 

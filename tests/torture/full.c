@@ -5,7 +5,8 @@
  * segment (which a disk that does not keep zeros may run out of, as one that is shared by many); or no room at
  * recovery, for the first record of the next life. Then everybody who was told something final is held to the
  * directory, by a reader while the disk is full still; the disk is freed, the directory opened again, checked again,
- * sold from again, and checked once more.
+ * sold from again, and checked once more. Half of the time there is an archive on the same disk, so that checkpoints
+ * find no room, and make none; in the end it and the directory have to be the whole log.
  *
  * Planted: a sale that tells before an answer is final.
  */
@@ -29,11 +30,12 @@ struct round {
   struct torture_random random;
   struct small_disk disk;
   char path[TORTURE_PATH_MAX];
+  bool archives;
 };
 
 /* What the rounds came to; theirs and ours. */
 static struct tally {
-  uint64_t disks[SMALL_KINDS], at_creation, at_append, at_recovery, told;
+  uint64_t disks[SMALL_KINDS], at_creation, at_append, at_recovery, told, archives;
   char why[160];
 } * tally;
 
@@ -125,6 +127,8 @@ static void fill_at_creation(struct round *round) {
   else
     small_disk_fill(&round->disk, torture_below(&round->random, 5) * segment + torture_below(&round->random, segment));
   plan_life(round, segment, 0);
+  /* With an archive on the disk they make no room. */
+  if (round->archives) round->board->checkpoint_log = segment << torture_below(&round->random, 3);
   live_until_full(round);
   tally->at_creation++;
 }
@@ -168,6 +172,9 @@ static int run_round(void *context) {
   struct round *round = context;
   small_disk_make(&round->disk, round->path, torture_seed() % 4 == 0);
   torture_join(round->board->directory, round->path, "sale");
+  if (round->archives) torture_join(round->board->archive, round->path, "archive");
+  round->board->archive_is_far = torture_below(&round->random, 2) == 0;
+  sale_archive_begin(round->board);
   static void (*const kinds[])(struct round * round) = {fill_at_creation, fill_while_appending, fill_at_recovery};
   kinds[torture_seed() % 3](round);
   check(round, sale_check_reading);
@@ -183,6 +190,10 @@ static int run_round(void *context) {
   TORTURE_CHECK(live(round) == 0, "with room again it still cannot sell: %s",
                 coupon_status_name(atomic_load(&round->board->failure)));
   check(round, sale_check_writing);
+  if (round->archives) {
+    check(round, sale_check_whole);
+    tally->archives++;
+  }
   tally->disks[round->disk.kind]++;
   (void)snprintf(tally->why, sizeof tally->why, "%s", round->disk.why);
   return 0;
@@ -197,18 +208,21 @@ int main(int argc, char **argv) {
   while (torture_next_round()) {
     torture_directory_make(round.path);
     round.random = torture_stream(torture_seed(), 1);
+    round.archives = torture_below(&round.random, 2) == 0;
+    round.board->archive[0] = 0;
+    round.board->may_be_full = true;
     sale_board_reset(round.board);
     torture_must(torture_fork(run_round, &round));
     torture_directory_remove(round.path);
     torture_count(1);
   }
   char details[512];
-  (void)snprintf(details, sizeof details,
-                 "%" PRIu64 " at a segment's creation, %" PRIu64 " while appending, %" PRIu64
-                 " at recovery; on %" PRIu64 " tmpfs, %" PRIu64 " ext4, %" PRIu64
-                 " with a quota in front of the system's calls%s%s; %" PRIu64 " final answers",
-                 tally->at_creation, tally->at_append, tally->at_recovery, tally->disks[SMALL_TMPFS],
-                 tally->disks[SMALL_EXT4], tally->disks[SMALL_QUOTA], tally->why[0] != 0 ? ": " : "", tally->why,
-                 tally->told);
+  (void)snprintf(
+      details, sizeof details,
+      "%" PRIu64 " at a segment's creation, %" PRIu64 " while appending, %" PRIu64 " at recovery; on %" PRIu64
+      " tmpfs, %" PRIu64 " ext4, %" PRIu64 " with a quota in front of the system's calls%s%s; %" PRIu64
+      " final answers; %" PRIu64 " with an archive",
+      tally->at_creation, tally->at_append, tally->at_recovery, tally->disks[SMALL_TMPFS], tally->disks[SMALL_EXT4],
+      tally->disks[SMALL_QUOTA], tally->why[0] != 0 ? ": " : "", tally->why, tally->told, tally->archives);
   return torture_end(details);
 }

@@ -44,11 +44,14 @@ enum sale_phase { SALE_STARTED, SALE_OPENED, SALE_CLOSING };
 struct sale_board {
   /* How the next life goes; set by the parent between lives. */
   char directory[TORTURE_PATH_MAX];
+  char archive[TORTURE_PATH_MAX]; /* of the directory, from its first life on; "": there is none */
+  bool archive_is_far;            /* on another file system, as it were: no links, copies */
   uint64_t seed;
   int32_t durability;
   uint64_t segment_size, log_buffer, commit_delay_ns;
   uint64_t checkpoint_log; /* a checkpoint for so much log; UINT64_MAX: none */
   uint64_t close_after;    /* close after so many answers of this life; 0: never */
+  bool may_be_full;        /* checkpoints need not find room on the disk */
   bool tells_too_early;    /* the planted bug: does not wait until an answer is final */
 
   _Atomic uint64_t now_ns; /* the wall clock; the parent puts it back now and then */
@@ -57,6 +60,7 @@ struct sale_board {
   _Atomic uint64_t told;      /* answers of this life */
   _Atomic uint64_t loaded;    /* checks that began with a checkpoint */
   _Atomic uint64_t released;  /* campaigns whose tickets they found in a file */
+  _Atomic uint64_t whole;     /* checks that read the archive, too */
   _Atomic uint64_t campaigns; /* ids 1 … this are taken */
   struct sale_campaign specs[SALE_CAMPAIGNS + 1];
   struct sale_journal journals[SALE_THREADS];
@@ -75,6 +79,12 @@ int sale_serve(void *board);
 /* Opens for reading or for writing and checks. Ends the process at a finding. In a child. */
 int sale_check_reading(void *board);
 int sale_check_writing(void *board);
+
+/* Checks that the archive and the directory, which nobody has open, are the whole log; with programs that bring
+ * sale_whole.c. In a child. */
+int sale_check_whole(void *board);
+/* Before processes that sell: how segments get into the archive. */
+void sale_archive_begin(const struct sale_board *board);
 
 /* Shared by the two. */
 struct coupon_options sale_options(struct sale_board *board);

@@ -172,8 +172,8 @@ static void expect(const struct role *role, const char *name, enum kind kind, bo
 
 /* A reader asks nobody for the hint where nobody holds the lock; a writer looks at what it begins with and goes on in. */
 static const struct role roles[] = {
-    {"^manifest", false, true, true},      {"^lock", false, true, true},    {"^owner", false, true, false},
-    {"[.]checkpoint", true, true, true},   {"[.]log", true, true, true},    {"[.]checkpoint", false, false, false},
+    {"^manifest", false, true, true},    {"^lock", false, true, true}, {"^owner", false, true, false},
+    {"[.]checkpoint", true, true, true}, {"[.]log", true, true, true}, {"[.]checkpoint", false, false, false},
     {"[.]tickets", false, true, true},
 };
 
