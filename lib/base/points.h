@@ -32,11 +32,12 @@ enum cpn_point {
 /* Mistakes that a test can have the library make, to show that it would find them. In the library that is shipped none of
  * them can be made. */
 enum cpn_mistake {
-  CPN_MISTAKE_CHECKPOINT_UNSYNCED = 1,   /* a checkpoint gets its name without having been synced */
-  CPN_MISTAKE_TIDY_BEFORE_SWITCH = 2,    /* what the next manifest will not name goes before that is durable */
-  CPN_MISTAKE_SEGMENTS_TOO_EARLY = 4,    /* segments go as soon as the newer of the two checkpoints covers them */
-  CPN_MISTAKE_CHECKPOINT_TOO_MUCH = 8,   /* a checkpoint has tickets from behind its LSN */
-  CPN_MISTAKE_CHECKPOINT_TOO_LITTLE = 16 /* … lacks the last one before it */
+  CPN_MISTAKE_CHECKPOINT_UNSYNCED = 1,    /* a checkpoint gets its name without having been synced */
+  CPN_MISTAKE_TIDY_BEFORE_SWITCH = 2,     /* what the next manifest will not name goes before that is durable */
+  CPN_MISTAKE_SEGMENTS_TOO_EARLY = 4,     /* segments go as soon as the newer of the two checkpoints covers them */
+  CPN_MISTAKE_CHECKPOINT_TOO_MUCH = 8,    /* a checkpoint has tickets from behind its LSN */
+  CPN_MISTAKE_CHECKPOINT_TOO_LITTLE = 16, /* … lacks the last one before it */
+  CPN_MISTAKE_JOINS_TIMES = 32            /* tickets are joined whose times differ */
 };
 
 #if CPN_TEST_POINTS

@@ -7,6 +7,7 @@
 #include "base/bytes.h"
 #include "engine/engine.h"
 #include "engine/restore.h"
+#include "log/join.h"
 #include "log/reader.h"
 
 /* Records decoded at a time: a page of tickets. */
@@ -220,15 +221,34 @@ static coupon_status replay_issue(coupon_engine *engine, const struct cpn_record
   return cpn_restore_tickets(engine, campaign, &row, 1, fault);
 }
 
-/* Decodes `count` records of a run. */
-static void rows_of(const unsigned char *bytes, uint32_t words, uint64_t lsn, struct cpn_restored *rows, size_t count) {
-  const size_t size = words * (size_t)8;
-  for (size_t i = 0; i < count; i++, bytes += size) {
-    rows[i].user[0] = cpn_get_u64(bytes + 8);
-    rows[i].user[1] = words == CPN_WORDS_ISSUE_UUID ? cpn_get_u64(bytes + 16) : 0;
-    rows[i].time_ns = cpn_get_u64(bytes + size - 8);
-    rows[i].lsn = lsn += size;
+/* Where one is in a run: at which record in the file, and which of its users. */
+struct run_place {
+  const unsigned char *record;
+  uint32_t user;
+  uint64_t lsn;
+};
+
+/* Decodes the next `count` tickets of a run. */
+CPN_INLINE void rows_of(struct run_place *place, const uint32_t user_words, struct cpn_restored *rows, size_t count) {
+  const size_t user_size = user_words * (size_t)8, size = cpn_issue_words(user_words) * (size_t)8;
+  struct run_place now = *place;
+  for (size_t i = 0; i < count;) {
+    const uint32_t users = cpn_joined_users(cpn_get_u64(now.record), user_words);
+    const unsigned char *user = now.record + 8 + now.user * user_size, *behind = now.record + 8 + users * user_size;
+    const size_t end = (size_t)cpn_min_u64(count, i + users - now.user);
+    const uint64_t time_ns = cpn_get_u64(behind);
+    now.user += (uint32_t)(end - i);
+    for (; i < end; i++, user += user_size) {
+      rows[i].user[0] = cpn_get_u64(user);
+      rows[i].user[1] = user_words == 2 ? cpn_get_u64(user + 8) : 0;
+      rows[i].time_ns = time_ns;
+      rows[i].lsn = now.lsn += size;
+    }
+    if (now.user < users) break;
+    now.record = behind + 8;
+    now.user = 0;
   }
+  *place = now;
 }
 
 coupon_status cpn_apply_replay_run(void *context, const struct cpn_run *run, uint64_t *done, struct cpn_fault *fault) {
@@ -236,11 +256,14 @@ coupon_status cpn_apply_replay_run(void *context, const struct cpn_run *run, uin
   *done = 0;
   struct cpn_campaign *campaign = campaign_of(engine, run->campaign, run->type, fault);
   if (campaign == NULL) return fault->status;
-  const size_t size = run->words * (size_t)8;
+  struct run_place place = {.record = run->bytes, .lsn = run->lsn};
   struct cpn_restored rows[RUN_ROWS];
   while (*done < run->count) {
     const size_t count = (size_t)cpn_min_u64(run->count - *done, RUN_ROWS);
-    rows_of(run->bytes + *done * size, run->words, run->lsn + *done * size, rows, count);
+    if (run->type == CPN_RECORD_ISSUE)
+      rows_of(&place, 1, rows, count);
+    else
+      rows_of(&place, 2, rows, count);
     const uint64_t before = cpn_tickets_numbered(&campaign->tickets);
     coupon_status status = cpn_restore_tickets(engine, campaign, rows, count, fault);
     *done += cpn_tickets_numbered(&campaign->tickets) - before;

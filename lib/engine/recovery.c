@@ -109,7 +109,7 @@ static size_t frames_in(const struct cpn_reader *reader, uint64_t offset, const 
       break;
     if (cpn_frame_size(frame.payload_bytes) > size - good || !cpn_frame_body_valid(&frame, bytes)) break;
     good += (size_t)cpn_frame_size(frame.payload_bytes);
-    *end_lsn = frame.first_lsn + frame.payload_bytes;
+    *end_lsn = cpn_frame_end_lsn(&frame);
   }
   return good;
 }

@@ -18,7 +18,7 @@
 #include "log/format.h"
 
 /* Records [first_lsn, first_lsn + payload_bytes). `bytes` has CPN_FRAME_HEADER_SIZE bytes of room before the
- * payload, which begins there, and a block of room behind it; the sink may write to both. */
+ * payload, which begins there, and a block of room behind it; the sink may write to all of it. */
 struct cpn_batch {
   uint64_t first_lsn;
   uint32_t payload_bytes;

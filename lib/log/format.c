@@ -38,7 +38,7 @@ enum {
 
   FRAME_MAGIC = 0,
   FRAME_VERSION = 4,
-  FRAME_ENCODING = 6,
+  FRAME_JOINED = 6,
   FRAME_FIRST_LSN = 8,
   FRAME_SYNCED_LSN = 16,
   FRAME_LIFE = 24,
@@ -56,6 +56,7 @@ _Static_assert(FRAME_CHECKSUM + 8 == CPN_FRAME_HEADER_SIZE, "the checksum ends t
 _Static_assert(CPN_WORDS_CAMPAIGN_MAX == CPN_WORDS_CAMPAIGN + (COUPON_NAME_MAX + 7) / 8, "the longest name fits");
 _Static_assert(CPN_SIZE_LIFE / 8 == CPN_WORDS_LIFE, "sizes are words times 8");
 _Static_assert(CPN_FRAME_PAYLOAD_MAX % 8 == 0, "records are whole words");
+_Static_assert(CPN_FRAME_PAYLOAD_MAX / (CPN_WORDS_ISSUE * 8) <= UINT16_MAX, "no frame has more to join");
 
 static const unsigned char manifest_magic[8] = {'C', 'P', 'N', 'M', 'A', 'N', 'I', 'F'};
 static const unsigned char owner_magic[8] = {'C', 'P', 'N', 'O', 'W', 'N', 'E', 'R'};
@@ -196,11 +197,10 @@ void cpn_frame_seal(struct cpn_frame *frame, const unsigned char *identity, unsi
   uint64_t end = CPN_FRAME_HEADER_SIZE + frame->payload_bytes, size = cpn_frame_size(frame->payload_bytes);
   memset(bytes + end, 0, (size_t)(size - end));
   frame->version = CPN_FORMAT_VERSION;
-  frame->encoding = CPN_ENCODING_PLAIN;
   frame->body_checksum = cpn_checksum(bytes + CPN_FRAME_HEADER_SIZE, (size_t)(size - CPN_FRAME_HEADER_SIZE));
   memcpy(bytes + FRAME_MAGIC, frame_magic, sizeof frame_magic);
   cpn_put_u16(bytes + FRAME_VERSION, frame->version);
-  cpn_put_u16(bytes + FRAME_ENCODING, frame->encoding);
+  cpn_put_u16(bytes + FRAME_JOINED, frame->joined);
   cpn_put_u64(bytes + FRAME_FIRST_LSN, frame->first_lsn);
   cpn_put_u64(bytes + FRAME_SYNCED_LSN, frame->synced_lsn);
   cpn_put_u64(bytes + FRAME_LIFE, frame->life);
@@ -219,7 +219,7 @@ enum cpn_decoded cpn_frame_decode(struct cpn_frame *frame, const unsigned char *
   if (cpn_get_u64(header + FRAME_SEGMENT) != segment) return CPN_DECODED_NOT;
   if ((uint64_t)cpn_get_u32(header + FRAME_PLACE) * CPN_BLOCK_SIZE != offset) return CPN_DECODED_NOT;
   frame->version = cpn_get_u16(header + FRAME_VERSION);
-  frame->encoding = cpn_get_u16(header + FRAME_ENCODING);
+  frame->joined = cpn_get_u16(header + FRAME_JOINED);
   frame->first_lsn = cpn_get_u64(header + FRAME_FIRST_LSN);
   frame->synced_lsn = cpn_get_u64(header + FRAME_SYNCED_LSN);
   frame->life = cpn_get_u64(header + FRAME_LIFE);
@@ -239,7 +239,7 @@ bool cpn_frame_body_valid(const struct cpn_frame *frame, const unsigned char *by
 
 bool cpn_frame_is_known(const struct cpn_frame *frame, const unsigned char *bytes) {
   uint64_t end = CPN_FRAME_HEADER_SIZE + frame->payload_bytes;
-  return frame->version == CPN_FORMAT_VERSION && frame->encoding == CPN_ENCODING_PLAIN &&
+  return frame->version == CPN_FORMAT_VERSION &&
          cpn_all_zero(bytes + end, (size_t)(cpn_frame_size(frame->payload_bytes) - end));
 }
 

@@ -72,21 +72,30 @@ uint64_t cpn_segment_number(const char *name);
 /* --- frames ------------------------------------------------------------------------------------- */
 
 #define CPN_FRAME_HEADER_SIZE 64u
-/* Payload of one frame: what one commit writes at once. Larger groups gain nothing in bandwidth. */
+/* Records of one frame, in bytes as LSNs count: what one commit writes at once. Larger groups gain nothing in bandwidth. */
 #define CPN_FRAME_PAYLOAD_MAX (UINT32_C(1) << 20)
-#define CPN_ENCODING_PLAIN 0u
+/* Bytes that a joined ticket's record has and the file has not: a head and a time (log/join.h). */
+#define CPN_JOINED_BYTES 16u
 
 struct cpn_frame {
   uint64_t first_lsn;
   uint64_t synced_lsn;
   uint64_t life;
   uint64_t segment;
-  uint64_t offset; /* in the segment: a multiple of the block */
-  uint32_t payload_bytes;
+  uint64_t offset;        /* in the segment: a multiple of the block */
+  uint32_t payload_bytes; /* in the file */
   uint16_t version;
-  uint16_t encoding;
+  uint16_t joined; /* tickets without a head and a time of their own */
   uint64_t body_checksum;
 };
+
+/* Bytes of the frame's records, as LSNs count; and the LSN at which it ends. */
+static inline uint64_t cpn_frame_length(const struct cpn_frame *frame) {
+  return frame->payload_bytes + (uint64_t)frame->joined * CPN_JOINED_BYTES;
+}
+static inline uint64_t cpn_frame_end_lsn(const struct cpn_frame *frame) {
+  return frame->first_lsn + cpn_frame_length(frame);
+}
 
 /* Bytes a frame takes in its segment. */
 static inline uint64_t cpn_frame_size(uint64_t payload_bytes) {
@@ -97,7 +106,7 @@ static inline uint64_t cpn_frame_size(uint64_t payload_bytes) {
  * padding. */
 void cpn_frame_seal(struct cpn_frame *frame, const unsigned char *identity, unsigned char *bytes);
 
-/* The header alone: checksum, segment and offset as given. OK for any version and encoding: the caller looks. */
+/* The header alone: checksum, segment and offset as given. OK for any version: the caller looks. */
 enum cpn_decoded cpn_frame_decode(struct cpn_frame *frame, const unsigned char *identity, uint64_t segment,
                                   uint64_t offset, const unsigned char header[CPN_FRAME_HEADER_SIZE]);
 

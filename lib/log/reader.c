@@ -7,6 +7,7 @@
 
 #include "base/bytes.h"
 #include "log/ahead.h"
+#include "log/join.h"
 
 /* How much of a segment is in memory at once, at most: the largest frame. */
 #define WINDOW_SIZE ((size_t)2 * 1024 * 1024)
@@ -185,7 +186,7 @@ static enum next next_frame(struct cpn_reader *reader, struct segment *segment, 
   bool next_life = frame->life == reader->life + 1;
   if (!next_life && (frame->life != reader->life || frame->life == 0)) return NEXT_NOTHING;
   /* The length is vouched for, but this version holds no more in memory. */
-  if (frame->payload_bytes > CPN_FRAME_PAYLOAD_MAX) {
+  if (cpn_frame_length(frame) > CPN_FRAME_PAYLOAD_MAX) {
     (void)damaged(fault, segment, offset, "a frame is longer than any can be; restore the segment from a copy");
     return NEXT_FAULT;
   }
@@ -217,41 +218,72 @@ static coupon_status placed(coupon_status status, const struct segment *segment,
   return status;
 }
 
-/* One record, of `*length` bytes. */
+static coupon_status breaks_format(const struct segment *segment, const struct cpn_frame *frame,
+                                   struct cpn_fault *fault) {
+  return damaged(fault, segment, frame->offset, "a record breaks the format; restore the segment from a copy");
+}
+
+/* Where in a frame's payload the next record lies. */
+struct place {
+  size_t at;
+  uint64_t lsn;    /* where it begins */
+  uint32_t joined; /* tickets that are joined, by the header, from here on */
+};
+
+/* One record that is as it is. */
 static coupon_status visit_record(struct cpn_reader *reader, const struct segment *segment,
-                                  const struct cpn_frame *frame, const unsigned char *payload, size_t at,
-                                  size_t *length, struct cpn_fault *fault) {
+                                  const struct cpn_frame *frame, const unsigned char *payload, struct place *place,
+                                  struct cpn_fault *fault) {
   struct cpn_record record;
-  enum cpn_decoded decoded = cpn_record_decode(&record, payload + at, frame->payload_bytes - at, length);
+  size_t length;
+  enum cpn_decoded decoded = cpn_record_decode(&record, payload + place->at, frame->payload_bytes - place->at, &length);
   if (decoded == CPN_DECODED_NEWER)
     return cpn_fault_set(fault, COUPON_E_VERSION, segment->name, frame->offset,
                          "a record is of a newer version; use a newer libcoupon");
-  if (decoded != CPN_DECODED_OK || !life_rule_holds(reader, frame, &record, at == 0))
-    return damaged(fault, segment, frame->offset, "a record breaks the format; restore the segment from a copy");
+  if (decoded != CPN_DECODED_OK || !life_rule_holds(reader, frame, &record, place->at == 0))
+    return breaks_format(segment, frame, fault);
   reader->ended = record.type == CPN_RECORD_END;
-  record.lsn = frame->first_lsn + at + *length;
+  place->at += length;
+  record.lsn = place->lsn += length;
   coupon_status status = reader->each(reader->context, &record, fault);
   if (status >= 0) reader->records++;
   return placed(status, segment, frame, fault);
 }
 
-/* The run of tickets at `at`, if one is there. */
-static bool find_run(const struct cpn_frame *frame, const unsigned char *payload, size_t at, struct cpn_run *run) {
-  const size_t left = frame->payload_bytes - at;
-  const uint64_t head = cpn_get_u64(payload + at);
-  const uint32_t campaign = (uint32_t)(head >> 32), user_words = cpn_record_words(head) - CPN_WORDS_ISSUE + 1;
-  if ((user_words != 1 && user_words != 2) || head != cpn_issue_head(user_words, campaign)) return false;
+/* Some joined tickets that go on with the run, if they lie at the place, which then moves behind them. */
+static bool take_joined(const struct cpn_frame *frame, const unsigned char *payload, struct place *place,
+                        struct cpn_run *run) {
+  const size_t left = frame->payload_bytes - place->at;
+  if (left < 8 || place->joined == 0) return false;
+  const uint64_t head = cpn_get_u64(payload + place->at);
+  const uint32_t user_words = run->words - CPN_WORDS_ISSUE + 1, users = cpn_joined_users(head, user_words);
   const size_t size = cpn_record_words(head) * (size_t)8;
-  size_t length = 0;
-  while (length + size <= left && cpn_get_u64(payload + at + length) == head) length += size;
-  if (length == 0) return false;
-  *run = (struct cpn_run){.type = (enum cpn_record_type)(head & 0xff),
-                          .campaign = campaign,
-                          .words = cpn_record_words(head),
-                          .count = length / size,
-                          .bytes = payload + at,
-                          .lsn = frame->first_lsn + at};
+  if (cpn_joined_user_words(head) != user_words || head >> 32 != run->campaign) return false;
+  if (users == 0 || users - 1 > place->joined || size > left) return false;
+  place->joined -= users - 1;
+  place->at += size;
+  run->count += users;
   return true;
+}
+
+/* The run of tickets at the place, if one is there; the place is then behind it. */
+static bool find_run(const struct cpn_frame *frame, const unsigned char *payload, struct place *place,
+                     struct cpn_run *run) {
+  const size_t end = frame->payload_bytes;
+  const uint32_t user_words = cpn_joined_user_words(cpn_get_u64(payload + place->at));
+  if (user_words == 0) return false;
+  *run = (struct cpn_run){.type = (enum cpn_record_type)payload[place->at],
+                          .campaign = (uint32_t)(cpn_get_u64(payload + place->at) >> 32),
+                          .words = cpn_issue_words(user_words),
+                          .bytes = payload + place->at,
+                          .lsn = place->lsn};
+  const uint64_t alone = cpn_issue_head(user_words, run->campaign);
+  const size_t size = run->words * (size_t)8;
+  do {
+    for (; place->at + size <= end && cpn_get_u64(payload + place->at) == alone; place->at += size) run->count++;
+  } while (take_joined(frame, payload, place, run));
+  place->lsn += run->count * size;
+  return run->count > 0;
 }
 
 static coupon_status visit_run(struct cpn_reader *reader, const struct segment *segment, const struct cpn_frame *frame,
@@ -265,25 +297,23 @@ static coupon_status visit_run(struct cpn_reader *reader, const struct segment *
 static coupon_status visit_records(struct cpn_reader *reader, const struct segment *segment,
                                    const struct cpn_frame *frame, const unsigned char *payload,
                                    struct cpn_fault *fault) {
-  for (size_t at = 0; at < frame->payload_bytes;) {
+  struct place place = {.lsn = frame->first_lsn, .joined = frame->joined};
+  while (place.at < frame->payload_bytes) {
     struct cpn_run run;
-    size_t length = 0;
     coupon_status status;
-    /* A frame that begins a life has LIFE first, and nothing follows END, or a rule is broken that visit_record() knows. */
-    if ((at > 0 || frame->life == reader->life) && !reader->ended && find_run(frame, payload, at, &run)) {
-      length = run.count * run.words * 8;
+    /* A frame that begins a life has LIFE first, and nothing follows END, or a rule is broken that visit_record() knows; as it
+     * does whatever is not what it should be where a run ends. */
+    if ((place.at > 0 || frame->life == reader->life) && !reader->ended && find_run(frame, payload, &place, &run))
       status = visit_run(reader, segment, frame, &run, fault);
-    } else {
-      status = visit_record(reader, segment, frame, payload, at, &length, fault);
-    }
+    else
+      status = visit_record(reader, segment, frame, payload, &place, fault);
     if (status < 0) return status;
-    at += length;
   }
-  return COUPON_OK;
+  return place.joined == 0 ? COUPON_OK : breaks_format(segment, frame, fault);
 }
 
 static void go_behind(struct cpn_reader *reader, const struct cpn_frame *frame) {
-  reader->lsn = frame->first_lsn + frame->payload_bytes;
+  reader->lsn = cpn_frame_end_lsn(frame);
   reader->life = frame->life;
 }
 
@@ -317,7 +347,7 @@ static coupon_status read_frames(struct cpn_reader *reader, struct segment *segm
     enum next next = next_frame(reader, segment, &frame, &bytes, fault);
     if (next == NEXT_FAULT) return fault->status;
     if (next == NEXT_NOTHING) break;
-    if (frame.first_lsn + frame.payload_bytes > reader->limit_lsn) break;
+    if (cpn_frame_end_lsn(&frame) > reader->limit_lsn) break;
     coupon_status status = take_frame(reader, segment, &frame, bytes + CPN_FRAME_HEADER_SIZE, fault);
     if (status < 0) return status;
     /* With a sync for each commit a frame proves all before it. Where it proves less, we keep to the earlier point. */

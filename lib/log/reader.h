@@ -11,14 +11,15 @@
 #include "base/io.h"
 #include "log/format.h"
 
-/* Records of tickets that follow each other and have all of their heads in common: type, length, campaign. */
+/* Records of tickets that follow each other and have all of their heads in common: type, length, campaign. In the file
+ * some of them may be joined (log/join.h). */
 struct cpn_run {
-  enum cpn_record_type type; /* ISSUE, ISSUE_UUID */
-  uint32_t campaign;         /* index */
-  uint32_t words;            /* of each record */
-  size_t count;              /* of records, 1 or more */
-  const unsigned char *bytes;
-  uint64_t lsn; /* where the first begins */
+  enum cpn_record_type type;  /* ISSUE, ISSUE_UUID */
+  uint32_t campaign;          /* index */
+  uint32_t words;             /* of each record, as LSNs count */
+  size_t count;               /* of records, 1 or more */
+  const unsigned char *bytes; /* as they lie in the file: whole, and in number what `count` says */
+  uint64_t lsn;               /* where the first begins */
 };
 
 struct cpn_reader {

@@ -3,6 +3,8 @@
 
 #include <errno.h>
 
+#include "log/join.h"
+
 static void count(_Atomic uint64_t *counter, uint64_t by) {
   atomic_fetch_add_explicit(counter, by, memory_order_relaxed); /* relaxed: a figure for people */
 }
@@ -149,8 +151,10 @@ static void look_ahead(struct cpn_segment_log *log) {
 int cpn_segment_commit(void *context, const struct cpn_batch *batch) {
   struct cpn_segment_log *log = context;
   CPN_INVARIANT(4, batch->first_lsn == log->written_lsn);
-  const uint64_t size = cpn_frame_size(batch->payload_bytes);
-  int error = cpn_segment_has_room(log, batch->payload_bytes) ? 0 : rotate(log);
+  size_t payload_bytes = batch->payload_bytes;
+  const uint32_t joined = cpn_join(batch->bytes + CPN_FRAME_HEADER_SIZE, &payload_bytes);
+  const uint64_t size = cpn_frame_size(payload_bytes);
+  int error = cpn_segment_has_room(log, payload_bytes) ? 0 : rotate(log);
   if (error < 0) return error;
 
   struct cpn_frame frame = {.first_lsn = batch->first_lsn,
@@ -158,7 +162,9 @@ int cpn_segment_commit(void *context, const struct cpn_batch *batch) {
                             .life = log->life,
                             .segment = log->number,
                             .offset = log->offset,
-                            .payload_bytes = batch->payload_bytes};
+                            .payload_bytes = (uint32_t)payload_bytes,
+                            .joined = (uint16_t)joined};
+  CPN_INVARIANT(4, cpn_frame_length(&frame) == batch->payload_bytes);
   cpn_frame_seal(&frame, log->identity, batch->bytes);
   error = write_frame(log, batch->bytes, size);
   if (error < 0) return error;

@@ -41,7 +41,7 @@ struct cpn_segment_log {
   _Atomic uint64_t sync_counts[COUPON_SYNC_BUCKETS];
 };
 
-/* Bytes of payload that fit in a frame of such a segment. */
+/* Bytes of payload that fit in a frame of such a segment, whether or not anything can be joined. */
 size_t cpn_segment_payload_max(uint64_t segment_size);
 
 /* No segment yet. The caller has filled in everything up to `clock`, the rest being zero. */
