@@ -102,12 +102,13 @@ bool copy_whole(struct copy_target *target, struct file *from) {
 
 /* --- segments ----------------------------------------------------------------------------------- */
 
-/* The bytes of the frame at `offset`, if it is the one that begins at `lsn`; 0: it is not. Whether it is whole is
- * looked at when the copy is verified. */
+/* The bytes of the frame at `offset`, if it is the one that begins at `lsn`; 0: it is not. `*length`: how far its LSNs
+ * reach. Whether it is whole is looked at when the copy is verified. */
 static uint64_t frame_at(const struct copy_target *target, const struct file *from, uint64_t offset, uint64_t lsn,
-                         const unsigned char *h, uint64_t *payload) {
-  *payload = read_u32(h + 32);
-  uint64_t total = (FRAME_HEADER + *payload + FILE_BLOCK - 1) / FILE_BLOCK * FILE_BLOCK;
+                         const unsigned char *h, uint64_t *length) {
+  const uint64_t payload = read_u32(h + 32), joined = h[6] | (uint64_t)h[7] << 8;
+  *length = payload + 16 * joined;
+  uint64_t total = (FRAME_HEADER + payload + FILE_BLOCK - 1) / FILE_BLOCK * FILE_BLOCK;
   bool next = memcmp(h, "CPNF", 4) == 0 && file_checksum_with(target->identity, h, 56) == read_u64(h + 56) &&
               read_u64(h + 40) == from->number && (uint64_t)read_u32(h + 36) * FILE_BLOCK == offset &&
               read_u64(h + 8) == lsn;
@@ -117,15 +118,15 @@ static uint64_t frame_at(const struct copy_target *target, const struct file *fr
 static bool put_frames(struct output *output, struct file *from, uint64_t limit_lsn, uint64_t *lsn) {
   struct copy_target *target = output->target;
   while (*lsn < limit_lsn && from->size - output->offset >= FILE_BLOCK) {
-    uint64_t payload;
+    uint64_t length;
     const unsigned char *bytes = file_view(from, output->offset, FILE_BLOCK);
     if (bytes == NULL) return cannot_read(target, from);
-    uint64_t total = frame_at(target, from, output->offset, *lsn, bytes, &payload);
-    if (total == 0 || payload > limit_lsn - *lsn) break;
+    uint64_t total = frame_at(target, from, output->offset, *lsn, bytes, &length);
+    if (total == 0 || length > limit_lsn - *lsn) break;
     bytes = file_view(from, output->offset, total);
     if (bytes == NULL) return cannot_read(target, from);
     if (!put(output, bytes, total)) return false;
-    *lsn += payload;
+    *lsn += length;
   }
   return put_zeros(output, from->size);
 }

@@ -22,7 +22,15 @@
 #define LSN_MAX (UINT64_C(1) << 48)
 #define PAYLOAD_MAX (UINT64_C(1) << 20)
 
-enum { FRAME_HEADER = 64, FRAME_FIRST_LSN = 8, FRAME_SYNCED_LSN = 16, FRAME_LIFE = 24, FRAME_PAYLOAD = 32 };
+enum {
+  FRAME_HEADER = 64,
+  FRAME_JOINED = 6,
+  FRAME_FIRST_LSN = 8,
+  FRAME_SYNCED_LSN = 16,
+  FRAME_LIFE = 24,
+  FRAME_PAYLOAD = 32,
+  RECORD_MAX = 32 /* bytes of a ticket's record */
+};
 
 /* A frame header of which only the checksum, the place and the arithmetic have been looked at. */
 struct frame {
@@ -30,8 +38,9 @@ struct frame {
   uint64_t first_lsn;
   uint64_t life;
   uint64_t payload;
-  uint64_t total; /* header, payload and padding */
-  bool known;     /* of version 1 with plain records, and zeros behind them */
+  uint64_t joined; /* tickets without a head and a time of their own */
+  uint64_t total;  /* header, payload and padding */
+  bool known;      /* of version 1, and zeros behind the records */
   const unsigned char *bytes;
 };
 
@@ -73,42 +82,56 @@ static const char *wrong_place(struct reader *r, const struct frame *frame, unsi
   return !begins && r->finding->ended ? "a record follows the END of its life" : NULL;
 }
 
+/* A record as it is, or one in which several tickets lie. `*words` becomes its length; `*joined` of the frame's joined
+ * tickets have been met. */
 static enum step take_record(struct reader *r, const struct file *file, const struct frame *frame, uint64_t position,
-                             uint64_t *words) {
+                             uint64_t *joined, uint64_t *words) {
   const unsigned char *record = frame->bytes + FRAME_HEADER + position;
-  uint64_t offset = frame->offset + FRAME_HEADER + position;
+  struct read_record visited = {.segment = file->number,
+                                .offset = frame->offset + FRAME_HEADER + position,
+                                .end = frame->offset + frame->total,
+                                .life = frame->life,
+                                .type = record[0],
+                                .campaign = read_u32(record + 4)};
   const char *why;
-  enum record_form form = record_check(record, frame->payload - position, words, &why);
-  if (form == RECORD_NEWER) return reader_judge(r, READ_NEWER, file->name, offset, "%s", why);
-  unsigned type = record[0];
-  if (form == RECORD_RIGHT) why = wrong_place(r, frame, type, record, position);
-  if (why != NULL) return reader_judge(r, READ_DAMAGED, file->name, offset, "%s", why);
+  enum record_form form = record_check(record, frame->payload - position, frame->joined - *joined, words, &why);
+  if (form == RECORD_NEWER) return reader_judge(r, READ_NEWER, file->name, visited.offset, "%s", why);
+  if (form == RECORD_RIGHT) why = wrong_place(r, frame, visited.type, record, position);
+  if (why != NULL) return reader_judge(r, READ_DAMAGED, file->name, visited.offset, "%s", why);
 
-  struct read_record visited = {frame->first_lsn + position + *words * 8,
-                                file->number,
-                                offset,
-                                frame->life,
-                                type,
-                                read_u32(record + 4),
-                                record + 8};
-  r->finding->records++;
-  r->finding->ended = type == RECORD_END;
-  r->finding->lsn = visited.lsn;
-  if (r->request->visit != NULL) r->request->visit(r->request->context, &visited);
+  uint64_t count = record_count(record);
+  *joined += count - 1;
+  unsigned char alone[RECORD_MAX];
+  for (uint64_t i = 0; i < count && r->finding->lsn < r->limit_lsn; i++) {
+    const bool is_joined = count > 1;
+    r->finding->lsn += is_joined ? record_alone(record, i, alone) : *words * 8;
+    visited.lsn = r->finding->lsn;
+    visited.body = (is_joined ? alone : record) + RECORD_HEAD;
+    r->finding->records++;
+    if (r->request->visit != NULL) r->request->visit(r->request->context, &visited);
+  }
+  r->finding->ended = visited.type == RECORD_END;
   return STEP_ON;
 }
 
 static enum step take_records(struct reader *r, const struct file *file, const struct frame *frame) {
-  uint64_t words = 0;
-  for (uint64_t position = 0; position < frame->payload && r->finding->lsn < r->limit_lsn; position += words * 8) {
-    enum step step = take_record(r, file, frame, position, &words);
+  uint64_t words = 0, joined = 0, position = 0;
+  for (; position < frame->payload && r->finding->lsn < r->limit_lsn; position += words * 8) {
+    enum step step = take_record(r, file, frame, position, &joined, &words);
     if (step != STEP_ON) return step;
     r->life = frame->life;
   }
+  if (position == frame->payload && joined != frame->joined)
+    return reader_judge(r, READ_DAMAGED, file->name, frame->offset, "fewer tickets are joined than the frame says");
   return STEP_ON;
 }
 
 /* --- frames ----------------------------------------------------------------------------------- */
+
+/* Where its LSNs end: each joined ticket lies here with 16 bytes less than its record has. */
+static uint64_t frame_end_lsn(const struct frame *frame) {
+  return frame->first_lsn + frame->payload + 16 * frame->joined;
+}
 
 /* A header with the right magic and checksum, at the place it names. Says nothing about its numbers, nor about what
  * follows it. */
@@ -149,8 +172,8 @@ static enum step next_frame(struct reader *r, struct file *file, uint64_t *offse
   *why = "a frame of another life stands where the next one should";
   uint64_t life = read_u64(h + FRAME_LIFE);
   if ((life != r->life || life == 0) && life != r->life + 1) return STEP_NO_FRAME;
-  uint64_t payload = read_u32(h + FRAME_PAYLOAD);
-  if (payload > PAYLOAD_MAX)
+  uint64_t payload = read_u32(h + FRAME_PAYLOAD), joined = h[FRAME_JOINED] | (uint64_t)h[FRAME_JOINED + 1] << 8;
+  if (payload + 16 * joined > PAYLOAD_MAX)
     return reader_judge(r, READ_DAMAGED, file->name, *offset, "a frame is longer than any can be");
   uint64_t total = (FRAME_HEADER + payload + FILE_BLOCK - 1) / FILE_BLOCK * FILE_BLOCK;
   *why = "a frame reaches beyond the end of its file";
@@ -161,18 +184,18 @@ static enum step next_frame(struct reader *r, struct file *file, uint64_t *offse
                         .first_lsn = read_u64(h + FRAME_FIRST_LSN),
                         .life = life,
                         .payload = payload,
+                        .joined = joined,
                         .total = total,
-                        .known = h[4] == 1 && h[5] == 0 && h[6] == 0 && h[7] == 0 &&
+                        .known = h[4] == 1 && h[5] == 0 &&
                                  file_all_zero(h + FRAME_HEADER + payload, total - FRAME_HEADER - payload),
                         .bytes = h};
   *why = not_next(r, &frame);
   if (*why != NULL) return STEP_NO_FRAME;
   if (!frame.known)
-    return reader_judge(r, READ_NEWER, file->name, *offset,
-                        "a frame has a version, an encoding or padding unknown to version 1");
-  if (frame.first_lsn + frame.payload > LSN_MAX)
+    return reader_judge(r, READ_NEWER, file->name, *offset, "a frame has a version or padding unknown to version 1");
+  if (frame_end_lsn(&frame) > LSN_MAX)
     return reader_judge(r, READ_DAMAGED, file->name, *offset, "a frame reaches beyond the last possible LSN");
-  if (frame.first_lsn + frame.payload > end_lsn)
+  if (frame_end_lsn(&frame) > end_lsn)
     return reader_judge(r, READ_DAMAGED, file->name, *offset,
                         "a frame reaches beyond the first LSN of the next segment");
   *offset += total;

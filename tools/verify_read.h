@@ -28,11 +28,12 @@ enum { READ_FILE_MAX = 32, READ_WHY_MAX = 224 };
 struct read_record {
   uint64_t lsn;     /* of the byte past it */
   uint64_t segment; /* the file's number; 0: a checkpoint stands for the record */
-  uint64_t offset;  /* of the record in that file */
+  uint64_t offset;  /* of the record in that file; of joined tickets, that of the first */
+  uint64_t end;     /* offset there of the byte past its frame */
   uint64_t life;
   unsigned type;
   uint32_t campaign;
-  const unsigned char *body; /* valid during the visit only */
+  const unsigned char *body; /* valid during the visit only; of a ticket that is joined, as if it were not */
 };
 
 typedef void read_visit(void *context, const struct read_record *record);

@@ -4,6 +4,7 @@
 #include "verify_file.h"
 
 #include <stddef.h>
+#include <string.h>
 
 enum { NAME_MAX_BYTES = 255 };
 
@@ -18,10 +19,25 @@ const char *record_type_name(unsigned type) {
   return type == RECORD_DROPPED ? "DROPPED" : names[type];
 }
 
+static uint64_t words_of(const unsigned char *bytes) { return (uint64_t)bytes[2] | (uint64_t)bytes[3] << 8; }
+
+static bool is_issue(unsigned type) { return type == RECORD_ISSUE || type == RECORD_ISSUE_UUID; }
+
+/* Words of a user in a ticket of this type. */
+static uint64_t user_words(unsigned type) { return type == RECORD_ISSUE ? 1 : 2; }
+
+/* The same for tickets, of which several may lie in one record. */
+static const char *wrong_tickets(unsigned type, uint64_t words, uint64_t joined) {
+  uint64_t each = user_words(type);
+  if (words < 2 + each || (words - 2) % each != 0) return "a record has the wrong length for its type";
+  return (words - 2) / each - 1 <= joined ? NULL : "more tickets are joined than the frame says";
+}
+
 /* Why a record's length is wrong for its type, or NULL. `words` is known to lie within the payload. */
-static const char *wrong_length(unsigned type, const unsigned char *record, uint64_t words) {
-  static const uint64_t right[] = {0, 0, 4, 2, 0, 2, 2, 3, 4};
+static const char *wrong_length(unsigned type, const unsigned char *record, uint64_t words, uint64_t joined) {
+  static const uint64_t right[] = {0, 0, 4, 2, 0, 2, 2};
   if (type == RECORD_VOID) return NULL;
+  if (is_issue(type)) return wrong_tickets(type, words, joined);
   if (type != RECORD_CAMPAIGN) return words == right[type] ? NULL : "a record has the wrong length for its type";
   if (words < 8) return "a CAMPAIGN record is too short";
   uint32_t length = read_u32(record + RECORD_HEAD + CAMPAIGN_NAME_LENGTH);
@@ -39,15 +55,30 @@ static bool is_newer(unsigned type, const unsigned char *record, uint64_t words)
   return read_u32(body + CAMPAIGN_USER_KIND) > KIND_UUID || !file_all_zero(body + end, words * 8 - RECORD_HEAD - end);
 }
 
-enum record_form record_check(const unsigned char *bytes, uint64_t room, uint64_t *words, const char **why) {
+enum record_form record_check(const unsigned char *bytes, uint64_t room, uint64_t joined, uint64_t *words,
+                              const char **why) {
   unsigned type = bytes[0];
-  *words = (uint64_t)bytes[2] | (uint64_t)bytes[3] << 8;
+  *words = words_of(bytes);
   *why = "the records do not fill their frame exactly";
   if (type < RECORD_VOID || *words == 0 || *words * 8 > room) return RECORD_WRONG;
   *why = "a record has a type, or flags, unknown to version 1";
   if (type > RECORD_ISSUE_UUID || bytes[1] != 0) return RECORD_NEWER;
-  *why = wrong_length(type, bytes, *words);
+  *why = wrong_length(type, bytes, *words, joined);
   if (*why != NULL) return RECORD_WRONG;
   *why = "a record has a value that version 1 never writes";
   return is_newer(type, bytes, *words) ? RECORD_NEWER : RECORD_RIGHT;
+}
+
+uint64_t record_count(const unsigned char *bytes) {
+  return is_issue(bytes[0]) ? (words_of(bytes) - 2) / user_words(bytes[0]) : 1;
+}
+
+uint64_t record_alone(const unsigned char *bytes, uint64_t i, unsigned char *alone) {
+  uint64_t user = user_words(bytes[0]) * 8, time = words_of(bytes) * 8 - 8;
+  memcpy(alone, bytes, RECORD_HEAD);
+  alone[2] = (unsigned char)(2 + user / 8);
+  alone[3] = 0;
+  memcpy(alone + RECORD_HEAD, bytes + RECORD_HEAD + i * user, user);
+  memcpy(alone + RECORD_HEAD + user, bytes + time, 8);
+  return RECORD_HEAD + user + 8;
 }

@@ -52,9 +52,16 @@ enum record_form {
   RECORD_NEWER  /* uses what version 1 does not know */
 };
 
-/* Judges the record at `bytes`, of which at least 8 and at most `room` belong to it. `*words` is its length in units of
- * 8 bytes if it is right; `*why` says what is not. */
-enum record_form record_check(const unsigned char *bytes, uint64_t room, uint64_t *words, const char **why);
+/* Judges the record at `bytes`, of which at least 8 and at most `room` belong to it, and which may stand for `joined`
+ * tickets more than one. `*words` is its length in units of 8 bytes if it is right; `*why` says what is not. */
+enum record_form record_check(const unsigned char *bytes, uint64_t room, uint64_t joined, uint64_t *words,
+                              const char **why);
+
+/* How many records a right one stands for: the tickets of an ISSUE, 1 of everything else. */
+uint64_t record_count(const unsigned char *bytes);
+/* Writes down number `i`, from 0, of the tickets of an ISSUE, as it would be if it were alone. Returns its length: 24 or 32
+ * bytes. */
+uint64_t record_alone(const unsigned char *bytes, uint64_t i, unsigned char *alone);
 
 /* The name of a type, as in FORMAT.md. */
 const char *record_type_name(unsigned type);

@@ -151,9 +151,7 @@ void stories_log(struct stories *stories, const struct read_record *record, cons
   }
   compare_passed(stories, record->lsn, finding);
   take(log, record);
-  /* A record is as long as its LSN is away from the one before. */
-  uint64_t end = record->offset + (record->lsn - log->lsn);
-  log->end = (end + FILE_BLOCK - 1) / FILE_BLOCK * FILE_BLOCK;
+  log->end = record->end;
   log->lsn = record->lsn;
   log->life = record->life;
   log->segment = record->segment;

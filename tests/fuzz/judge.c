@@ -37,8 +37,7 @@ void judge_begin(void) {
 struct verified {
   struct read_finding finding;
   struct rules rules;
-  uint64_t next_offset; /* where the next record would stand, if its frame went on */
-  uint64_t segment, lsn;
+  uint64_t segment, frame_end, lsn;    /* where the frame ends that the last record is of */
   uint64_t frame_ends[FRAME_ENDS_MAX]; /* LSNs that an owner's hint can name */
   size_t frame_count;
 };
@@ -50,9 +49,9 @@ static void visit(void *context, const struct read_record *record) {
     rules_take(&v->rules, record);
     return;
   }
-  bool new_frame = record->offset != v->next_offset || record->segment != v->segment;
+  bool new_frame = record->end != v->frame_end || record->segment != v->segment;
   if (new_frame && v->frame_count < FRAME_ENDS_MAX) v->frame_ends[v->frame_count++] = v->lsn;
-  v->next_offset = record->offset + (uint64_t)(record->body[-6] | record->body[-5] << 8) * 8; /* its length in words */
+  v->frame_end = record->end;
   v->segment = record->segment;
   v->lsn = record->lsn;
   rules_take(&v->rules, record);

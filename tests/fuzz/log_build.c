@@ -60,6 +60,14 @@ void log_build_issue(struct log_build *made, unsigned campaign, uint64_t user, b
   cpn_put_u64(record + (uuid ? 24 : 16), time_ns);
 }
 
+void log_build_joined(struct log_build *made, unsigned campaign, uint64_t user, unsigned count, bool uuid,
+                      uint64_t time_ns) {
+  const unsigned each = uuid ? 2 : 1;
+  unsigned char *record = log_build_record(made, uuid ? 8 : 7, 2 + each * count, campaign);
+  for (unsigned i = 0; i < count; i++) cpn_put_u64(record + 8 + (size_t)8 * each * i, user + i);
+  cpn_put_u64(record + 8 + (size_t)8 * each * count, time_ns);
+}
+
 /* A record that is nothing but a time. */
 void log_build_time(struct log_build *made, unsigned type, unsigned campaign, uint64_t time_ns) {
   cpn_put_u64(log_build_record(made, type, 2, campaign) + 8, time_ns);

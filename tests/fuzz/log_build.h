@@ -32,6 +32,9 @@ void log_build_end(struct log_build *made);
 void log_build_campaign(struct log_build *made, unsigned index, uint64_t limit, unsigned kind, uint64_t opens,
                         uint64_t closes, const char *name);
 void log_build_issue(struct log_build *made, unsigned campaign, uint64_t user, bool uuid, uint64_t time_ns);
+/* The same for `count` users from this one on, joined. */
+void log_build_joined(struct log_build *made, unsigned campaign, uint64_t user, unsigned count, bool uuid,
+                      uint64_t time_ns);
 /* A record that is nothing but a time: END, OPEN, CLOSE. */
 void log_build_time(struct log_build *made, unsigned type, unsigned campaign, uint64_t time_ns);
 

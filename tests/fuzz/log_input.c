@@ -87,6 +87,12 @@ static size_t record_bytes(const unsigned char *record, size_t room) {
   return length <= room ? length : 0;
 }
 
+/* Tickets that lie in the record without a head and a time of their own. */
+static uint64_t joined_in(const unsigned char *record, size_t length) {
+  const size_t user = record[0] == 7 ? 8 : record[0] == 8 ? 16 : 0;
+  return user == 0 || length < 16 + user || (length - 16) % user != 0 ? 0 : (length - 16) / user - 1;
+}
+
 static void mend_time(struct mending *m, unsigned char *time) {
   if (cpn_get_u64(time) < m->time_ns) cpn_put_u64(time, m->time_ns);
   if (cpn_get_u64(time) < 1000) m->time_ns = cpn_get_u64(time);
@@ -100,8 +106,8 @@ static void mend_record(struct mending *m, unsigned char *record, size_t length)
   } else if (record[0] >= 5 && record[0] <= 8) {
     cpn_put_u32(record + 4, campaign);
     bool uuid = m->campaigns > 0 && m->kinds[campaign] == 1;
-    if (length == 24 && record[0] == 8 && !uuid) record[0] = 7;
-    if (length == 32 && record[0] == 7 && uuid) record[0] = 8;
+    if (length % 16 == 8 && record[0] == 8 && !uuid) record[0] = 7;
+    if (length % 16 == 0 && record[0] == 7 && uuid) record[0] = 8;
     mend_time(m, record + length - 8);
   }
 }
@@ -121,9 +127,13 @@ static void mend_frame(struct mending *m, unsigned char *frame, size_t room, siz
   cpn_put_u32(frame + 32, (uint32_t)payload);
   cpn_put_u32(frame + 36, (uint32_t)((at - m->segment_from) / LOG_BLOCK));
   cpn_put_u64(frame + 40, m->number);
-  for (size_t i = 0, length; m->polite && (length = record_bytes(records + i, payload - i)) > 0; i += length)
-    mend_record(m, records + i, length);
-  m->lsn += payload;
+  uint64_t joined = 0;
+  for (size_t i = 0, length; (length = record_bytes(records + i, payload - i)) > 0; i += length) {
+    if (m->polite) mend_record(m, records + i, length);
+    joined += joined_in(records + i, length);
+  }
+  cpn_put_u16(frame + 6, (uint16_t)joined);
+  m->lsn += payload + 16 * joined;
 }
 
 static void mend_segment(struct mending *m, unsigned char *block, size_t bytes, const unsigned char *identity) {

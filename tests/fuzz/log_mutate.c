@@ -109,6 +109,18 @@ static void poke_record(struct input *in) {
 
 #define RECORD_MAX 96
 
+/* Up to four more users in the ticket's record of this length; returns its new one. */
+static size_t join(struct input *in, unsigned char record[RECORD_MAX], size_t length) {
+  const size_t user = length - 16, more = user * (size_t)below(in, 5);
+  unsigned char time[8];
+  memcpy(time, record + length - 8, sizeof time);
+  memset(record + length - 8, 0, 8);
+  for (size_t at = length - 8; at < length - 8 + more; at += user) cpn_put_u64(record + at, below(in, 6));
+  memcpy(record + length - 8 + more, time, sizeof time);
+  cpn_put_u16(record + 2, (uint16_t)((length + more) / 8));
+  return length + more;
+}
+
 /* A record that could be one; small numbers, so that they meet. */
 static size_t make_record(struct input *in, unsigned char record[RECORD_MAX]) {
   static const unsigned char words[] = {1, 1, 4, 2, 9, 2, 2, 3, 4};
@@ -121,6 +133,7 @@ static size_t make_record(struct input *in, unsigned char record[RECORD_MAX]) {
   if (type >= 5) cpn_put_u32(record + 4, (uint32_t)below(in, 3));
   if (type == 7 || type == 8) cpn_put_u64(record + 8, below(in, 6));
   if (type != 4 && length > 8) cpn_put_u64(record + length - 8, 100 + below(in, 300));
+  if ((type == 7 || type == 8) && below(in, 3) == 0) return join(in, record, length);
   if (type != 4) return length;
   cpn_put_u64(record + 8, below(in, 4));
   cpn_put_u64(record + 16, below(in, 5));

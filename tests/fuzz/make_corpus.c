@@ -104,6 +104,32 @@ static void make_logs(void) {
   save_log(&made, "many");
 }
 
+/* --- joined tickets ------------------------------------------------------------------------------------------ */
+
+static void make_joined_logs(void) {
+  struct log_build made = log_build_begin();
+  log_build_life(&made);
+  log_build_campaign(&made, 0, 1, 0, 0, 0, "joined");
+  log_build_campaign(&made, 1, 1, 1, 0, 0, "uuids");
+  log_build_joined(&made, 0, 1, 2, false, 100);
+  log_build_frame(&made);
+  log_build_joined(&made, 1, 1, 3, true, 110);
+  (void)log_build_record(&made, 1, 3, 0);
+  log_build_issue(&made, 0, 3, false, 110);
+  log_build_end(&made);
+  save_log(&made, "joined");
+
+  made = log_build_begin();
+  log_build_life(&made);
+  log_build_campaign(&made, 0, 1, 0, 0, 0, "");
+  log_build_frame(&made);
+  log_build_joined(&made, 0, 1, 2, false, 100);
+  log_build_segment(&made);
+  log_build_frame(&made);
+  log_build_joined(&made, 0, 3, 2, false, 100); /* one more than there are */
+  save_log(&made, "joined-too-many");
+}
+
 /* --- checkpoints ------------------------------------------------------------------------------------------ */
 
 /* The mutator has a mutation of libFuzzer's in it, which is not asked for here. */
@@ -171,6 +197,7 @@ int main(int argc, char **argv) {
   }
   directory = argv[1];
   make_logs();
+  make_joined_logs();
   make_checkpoints();
   return 0;
 }

@@ -38,9 +38,12 @@ static bool is_zero(const unsigned char *bytes, uint64_t size) {
 /* --- frames ---------------------------------------------------------------------------------------------- */
 
 struct frame {
-  uint64_t first_lsn, synced_lsn, life, payload;
+  uint64_t first_lsn, synced_lsn, life, payload, joined;
   const unsigned char *bytes;
 };
+
+/* The LSN at which it ends. */
+static uint64_t frame_end(const struct frame *frame) { return frame->first_lsn + frame->payload + frame->joined * 16; }
 
 /* A frame header that is valid where it stands. */
 static bool header_at(const struct walk *walk, uint64_t segment, const unsigned char *file, uint64_t size, uint64_t at,
@@ -57,6 +60,7 @@ static bool header_at(const struct walk *walk, uint64_t segment, const unsigned 
                           .synced_lsn = number_at(bytes + 16, 8),
                           .life = number_at(bytes + 24, 8),
                           .payload = number_at(bytes + 32, 4),
+                          .joined = number_at(bytes + 6, 2),
                           .bytes = bytes};
   return true;
 }
@@ -82,7 +86,7 @@ static void walk_frames(struct walk *walk, uint64_t segment, const unsigned char
   while (header_at(walk, segment, file, size, at, &frame) && is_next(walk, &frame, size - at)) {
     if (frame.life != evidence->life && frame.life < EVIDENCE_LIVES) evidence->began_lsn[frame.life] = frame.first_lsn;
     evidence->life = frame.life;
-    evidence->stop_lsn = frame.first_lsn + frame.payload;
+    evidence->stop_lsn = frame_end(&frame);
     at += frame_size(&frame);
   }
   if (segment != walk->last) return;

@@ -21,6 +21,7 @@ const struct plant_fact plant_facts[PLANT_COUNT] = {
     [PLANT_CHECKPOINT_TOO_MUCH] = {"checkpoint-too-much", 500, false},
     [PLANT_CHECKPOINT_TOO_LITTLE] = {"checkpoint-too-little", 50, false},
     [PLANT_RECOVERY_NOT_SYNCED] = {"recovery-not-synced", 200, false},
+    [PLANT_JOINS_TIMES] = {"joins-times", 50, false},
 };
 
 static struct simdisk *disk_of(void *context) { return ((struct planted *)context)->disk; }
@@ -76,7 +77,8 @@ static void forget_life(struct planted *planted, int handle, size_t size) {
                             .life = 1,
                             .segment = cpn_get_u64(bytes + 40),
                             .offset = (cpn_get_u64(bytes + 32) >> 32) * CPN_BLOCK_SIZE,
-                            .payload_bytes = (uint32_t)cpn_get_u64(bytes + 32)};
+                            .payload_bytes = (uint32_t)cpn_get_u64(bytes + 32),
+                            .joined = cpn_get_u16(bytes + 6)};
   if (size != cpn_frame_size(frame.payload_bytes)) return; /* the rest of a write that fell short */
   if (payload[0] == CPN_RECORD_LIFE && cpn_get_u64(payload + 8) > 1) {
     memset(payload + 8, 0, CPN_SIZE_LIFE - 8);
@@ -160,7 +162,7 @@ static int answer_before_sync(void *context, const struct cpn_batch *batch) {
 
 /* ----------------------------------------------------------------------------------------------------------- */
 
-/* Those of checkpoints are made by the library's build for tests (base/points.h). */
+/* Those of checkpoints, and of joining, are made by the library's build for tests (base/points.h). */
 static unsigned mistakes_of(enum plant plant) {
   static const unsigned mistakes[PLANT_COUNT] = {
       [PLANT_CHECKPOINT_NOT_SYNCED] = CPN_MISTAKE_CHECKPOINT_UNSYNCED,
@@ -168,6 +170,7 @@ static unsigned mistakes_of(enum plant plant) {
       [PLANT_TIDIED_BEFORE_SWITCH] = CPN_MISTAKE_TIDY_BEFORE_SWITCH,
       [PLANT_CHECKPOINT_TOO_MUCH] = CPN_MISTAKE_CHECKPOINT_TOO_MUCH,
       [PLANT_CHECKPOINT_TOO_LITTLE] = CPN_MISTAKE_CHECKPOINT_TOO_LITTLE,
+      [PLANT_JOINS_TIMES] = CPN_MISTAKE_JOINS_TIMES,
   };
   return mistakes[plant];
 }

@@ -24,6 +24,7 @@ enum plant {
   PLANT_TIDIED_BEFORE_SWITCH,   /* what the next manifest will not name goes before that is durable */
   PLANT_CHECKPOINT_TOO_MUCH,    /* a checkpoint has tickets from behind its LSN */
   PLANT_CHECKPOINT_TOO_LITTLE,  /* … lacks the last one before it */
+  PLANT_JOINS_TIMES,            /* tickets are joined whose times differ */
   PLANT_COUNT
 };
 

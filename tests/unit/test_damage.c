@@ -520,7 +520,7 @@ Test(version, newer_ones_are_refused_by_name) {
 
   copy = simdisk_copy(disk);
   unsigned char *frame = simdisk_bytes(copy, FIRST, &size) + CPN_BLOCK_SIZE;
-  cpn_put_u16(frame + 6, 1); /* an encoding */
+  cpn_put_u16(frame + 4, 2);
   reseal_frame(frame, identity);
   assert_refused(copy, COUPON_E_VERSION, FIRST);
   simdisk_destroy(copy);
