@@ -37,7 +37,8 @@ enum cpn_mistake {
   CPN_MISTAKE_SEGMENTS_TOO_EARLY = 4,     /* segments go as soon as the newer of the two checkpoints covers them */
   CPN_MISTAKE_CHECKPOINT_TOO_MUCH = 8,    /* a checkpoint has tickets from behind its LSN */
   CPN_MISTAKE_CHECKPOINT_TOO_LITTLE = 16, /* … lacks the last one before it */
-  CPN_MISTAKE_JOINS_TIMES = 32            /* tickets are joined whose times differ */
+  CPN_MISTAKE_JOINS_TIMES = 32,           /* tickets are joined whose times differ */
+  CPN_MISTAKE_JOINED_UNCOUNTED = 64       /* how many tickets are joined in a frame is believed, whatever lies there */
 };
 
 #if CPN_TEST_POINTS

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/bytes.h"
+#include "base/points.h"
 #include "log/ahead.h"
 #include "log/join.h"
 
@@ -309,7 +310,8 @@ static coupon_status visit_records(struct cpn_reader *reader, const struct segme
       status = visit_record(reader, segment, frame, payload, &place, fault);
     if (status < 0) return status;
   }
-  return place.joined == 0 ? COUPON_OK : breaks_format(segment, frame, fault);
+  if (place.joined == 0 || CPN_MISTAKE(JOINED_UNCOUNTED)) return COUPON_OK;
+  return breaks_format(segment, frame, fault);
 }
 
 static void go_behind(struct cpn_reader *reader, const struct cpn_frame *frame) {

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/points.h"
 #include "log/checkpoint_format.h"
 #include "log/format.h"
 
@@ -25,6 +26,11 @@ uint64_t __wrap_cpn_chunk_digest(uint64_t digest, const struct cpn_chunk *chunk)
 static bool planted(const char *what) {
   const char *wanted = getenv("COUPON_FUZZ_PLANTED"); /* NOLINT(concurrency-mt-unsafe): there is one thread */
   return wanted != NULL && strcmp(wanted, what) == 0;
+}
+
+/* A frame is believed how many of its tickets are joined. Not a function of its own that could be wrapped. */
+__attribute__((constructor)) static void plant_joined(void) {
+  if (planted("joined")) cpn_mistakes = CPN_MISTAKE_JOINED_UNCOUNTED;
 }
 
 /* The checksum of a frame's contents is not looked at. */

@@ -29,9 +29,17 @@ static void reseal_frame(unsigned char *bytes, const unsigned char *identity) {
 
 /* --- directories to damage ---------------------------------------------------------------------------- */
 
+/* Users 3 and 4 at one time, in one frame. */
+static void issue_joined(struct world *world) {
+  cr_assert_eq(world_issue(world, 1, 3), COUPON_ISSUED);
+  world->clock_ns -= 10;
+  cr_assert_eq(world_issue(world, 1, 4), COUPON_ISSUED);
+  cr_assert(world_settle(world));
+}
+
 /* One segment, a few commits; closed, or left as a killed process leaves it. `*last_frame`: where the last frame
  * begins. */
-static struct simdisk *small_directory(struct world *world, bool closed, uint64_t *last_frame) {
+static struct simdisk *make_directory(struct world *world, bool closed, bool joined, uint64_t *last_frame) {
   struct simdisk *disk = simdisk_create();
   world_init(world, disk);
   cr_assert_eq(world_open(world), COUPON_OK);
@@ -40,12 +48,17 @@ static struct simdisk *small_directory(struct world *world, bool closed, uint64_
     cr_assert_eq(world_issue(world, 1, user), COUPON_ISSUED);
     cr_assert(world_settle(world));
   }
+  if (joined) issue_joined(world);
   *last_frame = world->engine->log.offset - (closed ? 0 : CPN_BLOCK_SIZE); /* closing writes one more */
   if (closed)
     world_close(world);
   else
     world_abandon(world);
   return disk;
+}
+
+static struct simdisk *small_directory(struct world *world, bool closed, uint64_t *last_frame) {
+  return make_directory(world, closed, false, last_frame);
 }
 
 /* Four segments. */
@@ -152,7 +165,7 @@ static void check_damaged(const struct simdisk *disk, const struct world *past, 
 static void flip_every_bit(bool closed) {
   static struct world world;
   uint64_t last_frame;
-  struct simdisk *disk = small_directory(&world, closed, &last_frame);
+  struct simdisk *disk = make_directory(&world, closed, true, &last_frame);
   uint64_t whole = open_copy(disk, true, &world).digest;
   static const char *const files[] = {"manifest", "owner", FIRST};
   unsigned long long flips = 0, checked = 0;
@@ -545,12 +558,16 @@ Test(version, newer_ones_are_refused_by_name) {
 Test(rules, broken_under_a_right_checksum_are_refused) {
   static struct world world;
   uint64_t last_frame, size;
-  struct simdisk *disk = small_directory(&world, true, &last_frame);
+  struct simdisk *disk = make_directory(&world, true, true, &last_frame);
   unsigned char identity[CPN_IDENTITY_SIZE];
   memcpy(identity, simdisk_bytes(disk, "manifest", &size) + 16, sizeof identity);
   struct {
     uint64_t block, offset, value;
   } const changes[] = {
+      {5, 6, 0},                /* joined tickets in a frame that says it has none */
+      {5, 6, 2},                /* … that says it has more */
+      {5, 64 + 16, 0},          /* a joined ticket's user is the first one's */
+      {5, 64 + 24, 5},          /* the time of joined ones is before that of those before them */
       {3, 64 + 8, 0},           /* the second ticket's user is the first one's */
       {3, 64 + 16, 5},          /* its time is before the first one's */
       {3, 64 + 4, UINT64_C(1)}, /* (low word: the campaign's index) another campaign, overwriting the user's low half */
@@ -559,7 +576,10 @@ Test(rules, broken_under_a_right_checksum_are_refused) {
   for (size_t i = 0; i < sizeof changes / sizeof changes[0]; i++) {
     struct simdisk *copy = simdisk_copy(disk);
     unsigned char *frame = simdisk_bytes(copy, FIRST, &size) + changes[i].block * CPN_BLOCK_SIZE;
-    cpn_put_u64(frame + changes[i].offset, changes[i].value);
+    if (changes[i].offset < 64)
+      cpn_put_u16(frame + changes[i].offset, (uint16_t)changes[i].value);
+    else
+      cpn_put_u64(frame + changes[i].offset, changes[i].value);
     reseal_frame(frame, identity);
     assert_refused(copy, COUPON_E_CORRUPT, FIRST);
     simdisk_destroy(copy);

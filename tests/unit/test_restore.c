@@ -14,6 +14,7 @@
 #include "engine/restore.h"
 #include "issue/claim_fill.h"
 #include "log/format.h"
+#include "log/join.h"
 #include "support/on_disk.h"
 
 ON_DISK_SUITE(restore);
@@ -188,9 +189,14 @@ static void write_log(struct log *log, size_t segment_size, size_t records_in_fr
       log->ones[i].offset = offset;
       memcpy(log->ones[i].file, name, sizeof name);
     }
+    lsn += frame.payload_bytes;
+    if (!chance(4)) {
+      size_t size = frame.payload_bytes;
+      frame.joined = (uint16_t)cpn_join(segment + offset + CPN_FRAME_HEADER_SIZE, &size);
+      frame.payload_bytes = (uint32_t)size;
+    }
     cpn_frame_seal(&frame, identity, segment + offset);
     offset += cpn_frame_size(frame.payload_bytes);
-    lsn += frame.payload_bytes;
   }
   write_file(name, segment, segment_size);
 }
