@@ -18,7 +18,7 @@ static const char *const files[] = {
     "manifest", "lock", "owner", "0000000000000001.log", "0000000000000002.log", "0000000000000003.log"};
 
 static void copy_file(const char *from, const char *to) {
-  char bytes[8192];
+  char bytes[16384];
   int in = open(from, O_RDONLY | O_CLOEXEC), out = open(to, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
   cr_assert_geq(in, 0, "%s", from);
   cr_assert_geq(out, 0, "%s", to);
@@ -75,6 +75,45 @@ static void check_contents(coupon_engine *engine) {
   cr_assert_eq(coupon_lookup(engine, UINT64_MAX, UINT64_MAX, &first, &held), COUPON_OK);
   cr_assert_eq(first.number, 1);
   cr_assert_eq(held, 4);
+}
+
+#define TOGETHER 60 /* see make.c */
+#define DECIDED 32  /* of those at a time, and at one time */
+
+static void check_joined(coupon_engine *engine) {
+  for (uint64_t i = 0; i < 2 * TOGETHER; i++) {
+    const uint64_t user = i < TOGETHER ? 1 + i : 101 + i - TOGETHER;
+    unsigned char uuid[COUPON_UUID_SIZE];
+    struct coupon_ticket ticket = COUPON_TICKET_INIT, same = COUPON_TICKET_INIT;
+    memset(uuid, (int)user, sizeof uuid);
+    cr_assert_eq(coupon_lookup(engine, 1, user, &ticket, NULL), COUPON_OK);
+    cr_assert_eq(ticket.number, i + 1 + i / TOGETHER); /* between the lives one more */
+    cr_assert_eq(ticket.time_ns / UINT64_C(1000000000), UINT64_C(1790000000));
+    cr_assert_eq(coupon_lookup_uuid(engine, 2, uuid, &ticket, NULL), COUPON_OK);
+    cr_assert_eq(ticket.number, i + 1);
+    /* LSNs are those of whole records. */
+    if (i % TOGETHER == 0) continue;
+    memset(uuid, (int)user - 1, sizeof uuid);
+    cr_assert_eq(coupon_lookup_uuid(engine, 2, uuid, &same, NULL), COUPON_OK);
+    cr_assert_eq(same.lsn + 32, ticket.lsn);
+    cr_assert((same.time_ns == ticket.time_ns) == (i % TOGETHER != DECIDED));
+  }
+}
+
+Test(golden, joined_tickets_of_version_1_open_for_reading_and_writing) {
+  char directory[] = "golden-XXXXXX";
+  copy_golden("v1-joined", directory);
+  struct coupon_options options = COUPON_OPTIONS_INIT;
+  coupon_engine *engine;
+  for (options.read_only = 1; options.read_only >= 0; options.read_only--) {
+    struct coupon_report report = COUPON_REPORT_INIT;
+    cr_assert_eq(coupon_open(directory, &options, &engine, &report), COUPON_OK, "%s", report.message);
+    cr_assert_eq(report.tickets, 4 * TOGETHER + 2);
+    cr_assert_eq(report.cut_bytes, 0);
+    check_joined(engine);
+    cr_assert_eq(coupon_destroy(engine), COUPON_OK);
+  }
+  remove_copy(directory);
 }
 
 Test(golden, version_1_opens_for_reading_and_writing) {

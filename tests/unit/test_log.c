@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Shows that the rooms of the disk wing keep their word one by one: format (what is encoded is decoded, what is not
- * whole is not believed), buffer (holes stop the drain, full is answered, nothing is lost over the wrap), clock
+ * whole is not believed), join (tickets that are the same but for the user, and nothing else), buffer (holes stop the drain, full is answered, nothing is lost over the wrap), clock
  * (never back).
  */
 #include <criterion/criterion.h>
@@ -12,6 +12,7 @@
 #include "coupon/coupon.h"
 #include "log/buffer.h"
 #include "log/format.h"
+#include "log/join.h"
 
 /* --- format --------------------------------------------------------------------------------------- */
 
@@ -129,6 +130,92 @@ Test(format, segment_names_come_back_and_others_are_none) {
   }
   const char *others[] = {"", "owner", "000000000000000a", "000000000000000A.log", "000000000000000a.log2", "0a.log"};
   for (size_t i = 0; i < 6; i++) cr_assert_eq(cpn_segment_number(others[i]), 0, "%s", others[i]);
+}
+
+/* --- joined tickets --------------------------------------------------------------------------------- */
+
+/* A frame's payload in words, and what they become. */
+struct joining {
+  unsigned char bytes[4096];
+  size_t size;
+};
+
+static void add_ticket(struct joining *joining, uint32_t user_words, uint32_t campaign, uint64_t user,
+                       uint64_t time_ns) {
+  struct cpn_record record = {.type = user_words == 2 ? CPN_RECORD_ISSUE_UUID : CPN_RECORD_ISSUE,
+                              .campaign = campaign,
+                              .user = {user, user + 1000},
+                              .time_ns = time_ns};
+  joining->size += encode(&record, joining->bytes + joining->size);
+}
+
+static void add_void(struct joining *joining) {
+  memset(joining->bytes + joining->size, 0, 24);
+  cpn_put_u64(joining->bytes + joining->size, cpn_record_head(CPN_RECORD_VOID, 3, 0));
+  joining->size += 24;
+}
+
+static void expect_words(const struct joining *joining, const uint64_t *words, size_t count) {
+  cr_assert_eq(joining->size, count * 8);
+  for (size_t i = 0; i < count; i++) cr_expect_eq(cpn_get_u64(joining->bytes + 8 * i), words[i], "word %zu", i);
+}
+
+/* docs/FORMAT.md: head, users, time; words is 2 + n, or 2 + 2 n. */
+Test(join, leaves_one_head_and_one_time) {
+  struct joining joining = {.size = 0};
+  for (uint64_t user = 1; user <= 3; user++) add_ticket(&joining, 1, 9, user, 77);
+  for (uint64_t user = 4; user <= 5; user++) add_ticket(&joining, 2, 6, user, 77);
+  cr_assert_eq(cpn_join(joining.bytes, &joining.size), 3);
+  const uint64_t words[] = {UINT64_C(0x900050007), 1, 2, 3, 77, UINT64_C(0x600060008), 4, 1004, 5, 1005, 77};
+  expect_words(&joining, words, sizeof words / sizeof words[0]);
+}
+
+Test(join, leaves_alone_what_is_not_the_same_but_for_the_user) {
+  struct joining joining = {.size = 0}, before;
+  add_ticket(&joining, 1, 0, 1, 70);
+  add_ticket(&joining, 1, 1, 2, 70); /* another campaign */
+  add_ticket(&joining, 1, 1, 3, 71); /* another time */
+  add_ticket(&joining, 2, 1, 4, 71); /* another kind of user */
+  add_void(&joining);
+  add_ticket(&joining, 2, 1, 5, 71);
+  before = joining;
+  cr_assert_eq(cpn_join(joining.bytes, &joining.size), 0);
+  cr_assert_eq(joining.size, before.size);
+  cr_assert_arr_eq(joining.bytes, before.bytes, before.size);
+}
+
+/* What follows joined tickets moves up to them. */
+Test(join, moves_everything_else_as_it_is) {
+  struct joining joining = {.size = 0};
+  for (uint64_t user = 1; user <= 2; user++) add_ticket(&joining, 1, 0, user, 5);
+  add_void(&joining);
+  add_ticket(&joining, 1, 0, 3, 6);
+  struct cpn_record name = {.type = CPN_RECORD_CAMPAIGN, .name = "name", .name_length = 4, .id = 44};
+  joining.size += encode(&name, joining.bytes + joining.size);
+  cr_assert_eq(cpn_join(joining.bytes, &joining.size), 1);
+  const uint64_t words[] = {0x40007, 1, 2, 5, 0x30001, 0, 0, 0x30007, 3, 6, 0x90004, 44, 0, 0, 0, 0, 0, 4, 0x656d616e};
+  expect_words(&joining, words, sizeof words / sizeof words[0]);
+}
+
+/* A record's length has 16 bits, and a frame may have more users of 16 bytes than that is enough for. */
+Test(join, makes_no_record_longer_than_can_be_said) {
+  const size_t count = CPN_FRAME_PAYLOAD_MAX / 32;
+  unsigned char *bytes = malloc(CPN_FRAME_PAYLOAD_MAX);
+  struct joining one = {.size = 0};
+  add_ticket(&one, 2, 3, 8, 9);
+  for (size_t i = 0; i < count; i++) memcpy(bytes + i * 32, one.bytes, 32);
+  size_t size = CPN_FRAME_PAYLOAD_MAX, at = 0, users = 0;
+  const uint32_t joined = cpn_join(bytes, &size);
+  for (uint64_t head; at < size; at += cpn_record_words(head) * (size_t)8) {
+    head = cpn_get_u64(bytes + at);
+    cr_assert_eq(cpn_joined_user_words(head), 2);
+    cr_assert_gt(cpn_joined_users(head, 2), 0);
+    users += cpn_joined_users(head, 2);
+  }
+  cr_assert_eq(at, size);
+  cr_assert_eq(users, count);
+  cr_assert_eq(size + joined * (size_t)CPN_JOINED_BYTES, CPN_FRAME_PAYLOAD_MAX);
+  free(bytes);
 }
 
 /* --- buffer --------------------------------------------------------------------------------------- */

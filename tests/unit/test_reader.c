@@ -125,6 +125,85 @@ Test(segment, proves_by_its_rest_that_more_was_durable_though_another_follows) {
   (void)expect(&made, COUPON_E_CORRUPT);
 }
 
+/* --- joined tickets ------------------------------------------------------------------------------------------- */
+
+/* A campaign of numbers and one of UUIDs, each with three units; a frame to put tickets into follows. */
+static struct log_build log_to_join(void) {
+  struct log_build made = log_build_begin();
+  log_build_life(&made);
+  log_build_campaign(&made, 0, 1, 0, 0, 0, "numbers");
+  log_build_campaign(&made, 1, 1, 1, 0, 0, "uuids");
+  log_build_frame(&made);
+  return made;
+}
+
+static uint64_t tickets_of(struct log_build *made) {
+  struct coupon_report report;
+  log_build_seal(made, identity);
+  put(made->bytes, made->size);
+  cr_expect_eq(open_it(true, &report), COUPON_OK, "%s", report.message);
+  return report.tickets;
+}
+
+Test(joined, tickets_are_as_many_as_if_they_were_alone) {
+  struct log_build made = log_to_join();
+  log_build_joined(&made, 0, 1, 2, false, 100);
+  log_build_joined(&made, 1, 1, 3, true, 100);
+  (void)log_build_record(&made, 1, 2, 0);
+  log_build_joined(&made, 0, 3, 1, false, 110); /* of one: as it is */
+  log_build_frame(&made);
+  log_build_time(&made, 3, 0, 500);
+  cr_expect_eq(tickets_of(&made), 6);
+  cr_expect_eq(cpn_get_u16(made.bytes + made.frame - LOG_BLOCK + 6), 3);
+}
+
+/* The rules are each ticket's. */
+Test(joined, tickets_keep_the_rules_one_by_one) {
+  static const struct {
+    unsigned user, count;
+    uint64_t time_ns;
+  } wrong[] = {{2, 2, 100}, {3, 3, 100}, {3, 1, 99}};
+  for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) { /* a user twice, beyond the stock, in the past */
+    struct log_build made = log_to_join();
+    log_build_joined(&made, 0, 1, 2, false, 100);
+    log_build_joined(&made, 0, wrong[i].user, wrong[i].count, false, wrong[i].time_ns);
+    log_build_seal(&made, identity);
+    (void)expect(&made, COUPON_E_CORRUPT);
+  }
+  struct log_build made = log_to_join();
+  log_build_joined(&made, 1, 1, 4, false, 100); /* numbers, where there are UUIDs */
+  log_build_seal(&made, identity);
+  (void)expect(&made, COUPON_E_CORRUPT);
+}
+
+/* The header says where the frame's LSNs end, and the records have to come to just that. */
+Test(joined, tickets_are_those_that_the_header_counts) {
+  for (unsigned says = 0; says < 70000; says = says * 2 + 1) {
+    struct log_build made = log_to_join();
+    log_build_joined(&made, 0, 1, 3, false, 100);
+    log_build_seal(&made, identity);
+    cpn_put_u16(made.bytes + made.frame + 6, (uint16_t)says);
+    (void)expect(&made, COUPON_E_CORRUPT);
+    cpn_put_u16(made.bytes + made.frame + 6, 2);
+    (void)expect(&made, COUPON_OK);
+  }
+}
+
+/* Nothing but tickets is joined; no ticket has half a user, or none. */
+Test(joined, records_of_any_other_length_are_refused) {
+  static const unsigned wrong[][2] = {{7, 1}, {7, 2}, {8, 2}, {8, 3}, {8, 5}, {3, 3}, {5, 3}, {6, 3}};
+  for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+    struct log_build made = log_to_join();
+    log_build_joined(&made, 0, 1, 2, false, 100);
+    (void)log_build_record(&made, wrong[i][0], wrong[i][1], wrong[i][0] == 8);
+    log_build_seal(&made, identity);
+    cpn_put_u16(made.bytes + made.frame + 6, 1);
+    (void)expect(&made, COUPON_E_CORRUPT);
+    cpn_put_u16(made.bytes + made.frame + 6, 2);
+    (void)expect(&made, COUPON_E_CORRUPT);
+  }
+}
+
 /* --- records -------------------------------------------------------------------------------------------------- */
 
 /* FORMAT.md: END is the last record of a life, if it is there. */
