@@ -228,25 +228,35 @@ struct run_place {
   uint64_t lsn;
 };
 
-/* Decodes the next `count` tickets of a run. */
-CPN_INLINE void rows_of(struct run_place *place, const uint32_t user_words, struct cpn_restored *rows, size_t count) {
+/* `count` users side by side, and their time. */
+CPN_INLINE void rows_of_users(const unsigned char *users, const uint32_t user_words, uint64_t time_ns, uint64_t *lsn,
+                              struct cpn_restored *rows, size_t count) {
+  for (size_t i = 0; i < count; i++, users += user_words * (size_t)8) {
+    rows[i].user[0] = cpn_get_u64(users);
+    rows[i].user[1] = user_words == 2 ? cpn_get_u64(users + 8) : 0;
+    rows[i].time_ns = time_ns;
+    rows[i].lsn = *lsn += cpn_issue_words(user_words) * (uint64_t)8;
+  }
+}
+
+/* Decodes the next `count` tickets of a run, joined or not. */
+CPN_INLINE void rows_of(struct run_place *place, uint32_t campaign, const uint32_t user_words,
+                        struct cpn_restored *rows, size_t count) {
   const size_t user_size = user_words * (size_t)8, size = cpn_issue_words(user_words) * (size_t)8;
+  const uint64_t alone = cpn_issue_head(user_words, campaign);
   struct run_place now = *place;
   for (size_t i = 0; i < count;) {
+    for (; i < count && cpn_get_u64(now.record) == alone; i++, now.record += size)
+      rows_of_users(now.record + 8, user_words, cpn_get_u64(now.record + size - 8), &now.lsn, &rows[i], 1);
+    if (i == count) break;
     const uint32_t users = cpn_joined_users(cpn_get_u64(now.record), user_words);
-    const unsigned char *user = now.record + 8 + now.user * user_size, *behind = now.record + 8 + users * user_size;
-    const size_t end = (size_t)cpn_min_u64(count, i + users - now.user);
-    const uint64_t time_ns = cpn_get_u64(behind);
-    now.user += (uint32_t)(end - i);
-    for (; i < end; i++, user += user_size) {
-      rows[i].user[0] = cpn_get_u64(user);
-      rows[i].user[1] = user_words == 2 ? cpn_get_u64(user + 8) : 0;
-      rows[i].time_ns = time_ns;
-      rows[i].lsn = now.lsn += size;
-    }
+    const unsigned char *behind = now.record + 8 + users * user_size;
+    const uint32_t some = (uint32_t)cpn_min_u64(users - now.user, count - i);
+    rows_of_users(now.record + 8 + now.user * user_size, user_words, cpn_get_u64(behind), &now.lsn, &rows[i], some);
+    i += some;
+    now.user += some;
     if (now.user < users) break;
-    now.record = behind + 8;
-    now.user = 0;
+    now = (struct run_place){.record = behind + 8, .lsn = now.lsn};
   }
   *place = now;
 }
@@ -261,9 +271,9 @@ coupon_status cpn_apply_replay_run(void *context, const struct cpn_run *run, uin
   while (*done < run->count) {
     const size_t count = (size_t)cpn_min_u64(run->count - *done, RUN_ROWS);
     if (run->type == CPN_RECORD_ISSUE)
-      rows_of(&place, 1, rows, count);
+      rows_of(&place, run->campaign, 1, rows, count);
     else
-      rows_of(&place, 2, rows, count);
+      rows_of(&place, run->campaign, 2, rows, count);
     const uint64_t before = cpn_tickets_numbered(&campaign->tickets);
     coupon_status status = cpn_restore_tickets(engine, campaign, rows, count, fault);
     *done += cpn_tickets_numbered(&campaign->tickets) - before;

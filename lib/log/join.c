@@ -25,9 +25,7 @@ CPN_INLINE uint32_t join_one(struct run *run, const unsigned char *end, uint64_t
   unsigned char *user = run->to + 8;
   uint32_t users = 0;
   do {
-    const uint64_t last = cpn_get_u64(from + size - 16);
-    cpn_put_u64(user, cpn_get_u64(from + 8));
-    if (user_words == 2) cpn_put_u64(user + 8, last);
+    memmove(user, from + 8, user_words * (size_t)8);
     user += user_words * (size_t)8;
     from += size;
     users++;

@@ -281,7 +281,10 @@ static bool find_run(const struct cpn_frame *frame, const unsigned char *payload
   const uint64_t alone = cpn_issue_head(user_words, run->campaign);
   const size_t size = run->words * (size_t)8;
   do {
-    for (; place->at + size <= end && cpn_get_u64(payload + place->at) == alone; place->at += size) run->count++;
+    size_t at = place->at;
+    while (at + size <= end && cpn_get_u64(payload + at) == alone) at += size;
+    run->count += (at - place->at) / size;
+    place->at = at;
   } while (take_joined(frame, payload, place, run));
   place->lsn += run->count * size;
   return run->count > 0;
