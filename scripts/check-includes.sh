@@ -13,7 +13,7 @@ floors_below() {
     lib/issue/*) echo base issue ;; # the memory wing and the disk wing never meet …
     lib/log/*) echo base log ;;
     lib/engine/*) echo base issue log engine ;; # … but here
-    lib/*) echo base issue log engine ;;
+    lib/door/*) echo base engine door ;;
     *) return 1 ;;
   esac
 }
