@@ -14,7 +14,8 @@ coupon_status coupon_try_issue(coupon_engine *engine, uint64_t campaign, uint64_
 
 coupon_status coupon_try_issue_uuid(coupon_engine *engine, uint64_t campaign, const unsigned char *uuid,
                                     struct coupon_ticket *ticket) {
-  if (CPN_UNLIKELY(engine == NULL || uuid == NULL || !cpn_sized_is_output(ticket, sizeof *ticket))) return COUPON_E_INVAL;
+  if (CPN_UNLIKELY(engine == NULL || uuid == NULL || !cpn_sized_is_output(ticket, sizeof *ticket)))
+    return COUPON_E_INVAL;
   return cpn_engine_try_issue_uuid(engine, campaign, uuid, ticket);
 }
 

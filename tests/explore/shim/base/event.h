@@ -2,7 +2,7 @@
 /*
  * In place of the library's, for what is explored: an event count as base/event.h promises it, without the system's
  * futexes: sleeping is the explorer's. The orders are weaker than the library's: telling is an increment that releases,
- * looking is a load that acquires.
+ * looking is a load that acquires. It takes the same room as the library's: what is not explored has been compiled with that.
  */
 #ifndef CPN_BASE_EVENT_H
 #define CPN_BASE_EVENT_H
@@ -13,7 +13,7 @@
 #include "explore.h"
 
 struct cpn_event {
-  _Atomic uint32_t count;
+  _Alignas(CPN_CACHE_LINE) _Atomic uint32_t count;
 };
 
 static inline void cpn_event_init(struct cpn_event *event) { atomic_init(&event->count, 0); }
