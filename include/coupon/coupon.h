@@ -8,7 +8,8 @@
  * - After fork() an engine belongs to the parent alone: in the child every call answers
  *   COUPON_E_FORKED, and there is nothing to clean up.
  * - coupon_destroy() frees the handle. No other call may be running, or be made later. Until then
- *   every call is safe from any thread; no thread is ever registered by the caller.
+ *   every call is safe from any thread, at the same time as any other; no thread is ever registered by the
+ *   caller. Nobody else may touch what a call fills until it returns. None may be made in a signal handler.
  * - An answer is *decided* at once and *final* when the log record it rests on is durable. Whoever
  *   tells a customer about an answer that is not final may have to take it back after a crash.
  * - A failed write or sync is never retried: the engine stops for good and says so.
@@ -23,7 +24,9 @@
  *   record. An answer that rests on LSN l is final when l <= coupon_durable_lsn().
  * - Structs that cross this interface begin with `size`, set by the caller to sizeof the struct it
  *   was compiled with (the ..._INIT macros do). Input structs of a later version are refused
- *   (COUPON_E_INVAL) if a field unknown here is not zero. Arrays are passed with the size of an element.
+ *   (COUPON_E_INVAL) if a field unknown here is not zero. Arrays are passed with the size of an element. A size
+ *   above 1 MiB, or below that of the struct here, is refused as one that was never set.
+ * - Strings and structs that are passed in are read, or copied, before the call returns.
  * - Calls preserve errno, do not act on pthread_cancel(), install no handler, and print nothing. Cancellation of the
  *   asynchronous type, which POSIX allows in next to no function, is held off by calls that may wait, not by the others.
  * - "Decides" below means: does not wait for the disk, nor for another caller, except for a
@@ -37,7 +40,8 @@
  *
  * Which faults any call on an engine may return, in this order of precedence:
  * COUPON_E_INVAL and COUPON_E_STOCK_RANGE (a bad argument), COUPON_E_FORKED, COUPON_E_CLOSED,
- * COUPON_E_FAILED. They are not repeated below.
+ * COUPON_E_FAILED. They are not repeated below. Of a failed engine only coupon_read_stats() tells more; what is left to do is
+ * coupon_close() and coupon_destroy().
  */
 #ifndef COUPON_COUPON_H
 #define COUPON_COUPON_H
@@ -72,7 +76,7 @@ typedef int32_t coupon_status;
 enum {
   /* Answers. */
   COUPON_OK = 0,             /**< done; for lookups: found */
-  COUPON_ISSUED = 1,         /**< the user has a ticket now, and had none (or may have many) before */
+  COUPON_ISSUED = 1,         /**< the user has this ticket now; with a limit, none before */
   COUPON_ALREADY_ISSUED = 2, /**< the user holds the limit; the ticket is the original one */
   COUPON_SOLD_OUT = 3,       /**< no unit is left */
   COUPON_NOT_OPEN = 4,       /**< the campaign opens later */
@@ -108,7 +112,7 @@ enum {
 /** The constant's name, e.g. "COUPON_SOLD_OUT"; "COUPON_?" for a number that is none. Never NULL. */
 COUPON_API const char *coupon_status_name(coupon_status status);
 
-/** A short sentence in English for a human, without a full stop. Never NULL. */
+/** A short sentence in English for a human, without a full stop. Never NULL; nobody's to free. */
 COUPON_API const char *coupon_strerror(coupon_status status);
 
 /** The version of the library that is linked, e.g. "0.1.0", which may differ from the header's. */
@@ -121,12 +125,14 @@ COUPON_API const char *coupon_version(void);
 #define COUPON_STOCK_MAX (UINT64_C(1) << 40) /**< units of one campaign */
 #define COUPON_LSN_MAX (UINT64_C(1) << 48)   /**< bytes of one log */
 #define COUPON_NAME_MAX 255                  /**< bytes of a campaign's name, without the final zero */
-#define COUPON_CAMPAIGNS_MAX (UINT32_C(1) << 24)
+#define COUPON_CAMPAIGNS_MAX \
+  (UINT32_C(1) << 24) /**< campaigns of one directory, dropped ones too; beyond: COUPON_E_NOMEM */
 
 #define COUPON_POLL INT64_C(0)   /**< a deadline that has passed: answer at once */
 #define COUPON_FOREVER INT64_MAX /**< a deadline that never passes */
 
-/** The deadline `timeout_ns` from now; negative timeouts count as 0. Never fails. */
+/** The deadline `timeout_ns` from now; negative timeouts count as 0, and what lies beyond the clock's end is
+ *  COUPON_FOREVER. Never fails. */
 COUPON_API int64_t coupon_deadline_after(int64_t timeout_ns);
 
 /* ------------------------------------------------------------------------------------------------
@@ -150,7 +156,7 @@ enum { COUPON_LOG_ERROR = 0, COUPON_LOG_WARNING = 1, COUPON_LOG_INFO = 2 };
 /**
  * Memory for everything that grows with campaigns and tickets. `alloc` returns `size` zeroed bytes
  * aligned to `alignment` (a power of two, at most 64), or NULL. `free` gets the same `size`. Both
- * are called from any calling thread and from a thread of the library, and must not call into the engine.
+ * are called from any calling thread and from threads of the library, several at once, and must not call into the engine.
  */
 struct coupon_allocator {
   size_t size; /**< sizeof(struct coupon_allocator) */
@@ -162,10 +168,11 @@ struct coupon_allocator {
 #define COUPON_ALLOCATOR_INIT \
   { sizeof(struct coupon_allocator), NULL, NULL, NULL }
 
-/** Callbacks must not wait on the engine; those that would get COUPON_E_IN_CALLBACK. */
+/** Callbacks must not wait on the engine; those that would get COUPON_E_IN_CALLBACK. Several threads may be in one at a
+ *  time. Strings that they are given are the library's, and end with the call. */
 struct coupon_callbacks {
   size_t size; /**< sizeof(struct coupon_callbacks) */
-  /** A line for the operator's log. Any thread. */
+  /** A line for the operator's log, without a line feed. `level` is COUPON_LOG_…. Any thread. */
   void (*log)(void *context, int32_t level, const char *message);
   /** The wall clock, UTC nanoseconds since 1970. Any thread, often; NULL: CLOCK_REALTIME. */
   uint64_t (*clock)(void *context);
@@ -190,7 +197,7 @@ struct coupon_options {
   int32_t durability;                /**< COUPON_SYNC (default), COUPON_WRITTEN or COUPON_NONE */
   int32_t read_only;                 /**< 1: a snapshot of what is final now, also beside an owner; takes no
                                           lock, writes nothing; issuing: COUPON_E_READ_ONLY */
-  uint64_t segment_size_bytes;       /**< of a log file; 4 KiB … 4 GiB, a multiple of 4 KiB; 0: 64 MiB */
+  uint64_t segment_size_bytes;       /**< of each new log file; 4 KiB … 4 GiB, a multiple of 4 KiB; 0: 64 MiB */
   uint64_t log_buffer_bytes;         /**< between decision and write; 4 KiB … 1 GiB, a power of two; 0: 4 MiB */
   uint64_t commit_delay_ns;          /**< let a group gather this long before it is written, or until coupon_flush();
                                           at most 1 s; 0: none */
@@ -236,8 +243,8 @@ struct coupon_report {
   }
 
 /**
- * Opens an engine on `directory`, creating it (mode 0700) if it does not exist, or recovering what
- * is there. With COUPON_NONE `directory` must be NULL.
+ * Opens an engine on `directory`, creating it (mode 0700; not its parents) if it does not exist, or recovering what
+ * is there. With COUPON_NONE `directory` must be NULL; with `read_only` it has to exist.
  *
  * Blocks while it reads the newest checkpoint that is good and the log behind it, and syncs: when it returns, everything
  * it recovered is durable.
@@ -279,21 +286,21 @@ struct coupon_stats {
   size_t size;              /**< sizeof(struct coupon_stats) */
   coupon_status failure;    /**< what stopped the engine, or COUPON_OK */
   int32_t failure_os_error; /**< the errno behind it, or 0 */
-  int32_t durability;
-  int32_t read_only;
-  uint64_t campaigns;
-  uint64_t tickets;       /**< numbered so far, over all campaigns */
-  uint64_t reserved_lsn;  /**< end of what callers have reserved */
-  uint64_t durable_lsn;   /**< end of what is final */
-  uint64_t commits;       /**< groups made final since opening */
-  uint64_t syncs;         /**< fdatasync calls since opening */
-  uint64_t bytes_written; /**< to log files since opening */
-  uint64_t voids;         /**< reserved and given up slots since opening */
-  uint64_t segments;      /**< log files */
-  uint64_t life;          /**< how often the directory was opened for writing, this time included */
-  uint64_t memory_bytes;  /**< held now of what max_memory_bytes limits */
-  uint64_t time_ns;       /**< the last decision time */
-  uint64_t sync_time_ns;  /**< spent in syncs of log files since opening */
+  int32_t durability;       /**< as in the options */
+  int32_t read_only;        /**< as in the options */
+  uint64_t campaigns;       /**< in all their states */
+  uint64_t tickets;         /**< numbered so far, over all campaigns */
+  uint64_t reserved_lsn;    /**< end of what callers have reserved */
+  uint64_t durable_lsn;     /**< end of what is final */
+  uint64_t commits;         /**< groups made final since opening */
+  uint64_t syncs;           /**< fdatasync calls since opening */
+  uint64_t bytes_written;   /**< to log files since opening */
+  uint64_t voids;           /**< reserved and given up slots since opening */
+  uint64_t segments;        /**< log files */
+  uint64_t life;            /**< how often the directory was opened for writing, this time included */
+  uint64_t memory_bytes;    /**< held now of what max_memory_bytes limits */
+  uint64_t time_ns;         /**< the last decision time */
+  uint64_t sync_time_ns;    /**< spent in syncs of log files since opening */
   /** How long they took: element i counts those of less than 2^i microseconds that no element before it
    *  counts; the last one counts all that took longer. */
   uint64_t sync_counts[COUPON_SYNC_BUCKETS];
@@ -311,7 +318,8 @@ struct coupon_stats {
   { sizeof(struct coupon_stats), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, {0}, 0, 0, 0, 0, 0, 0, 0 }
 
 /** Numbers for an operator. Answers on a failed engine too. Never blocks; the fields are read one by
- *  one, so they may be some calls apart. @return COUPON_OK. @since 0.1.0 */
+ *  one, so they may be some calls apart. With COUPON_NONE its cost grows with the campaigns, else not.
+ *  @return COUPON_OK. @since 0.1.0 */
 COUPON_API COUPON_MUST_CHECK coupon_status coupon_read_stats(coupon_engine *engine, struct coupon_stats *stats);
 
 /**
@@ -321,9 +329,8 @@ COUPON_API COUPON_MUST_CHECK coupon_status coupon_read_stats(coupon_engine *engi
  * newest is found damaged, opening takes the older and loses nothing.
  *
  * Waits until one that began after the call, and so has everything that was final then, is durable and takes its place, or the
- * deadline passes; it then goes on, as it
- * does with COUPON_POLL. Takes about as long as the disk needs for the file: some 10 bytes a ticket, 18 with users of 16
- * bytes.
+ * deadline passes; it then goes on, as it does with COUPON_POLL, which answers COUPON_NOT_FINAL. Takes about as long as the
+ * disk needs for the file: some 10 bytes a ticket, 18 with users of 16 bytes.
  *
  * A checkpoint that fails, for want of space, say, leaves those before as they are, and the engine goes on; it is tried again
  * when asked for, or when the log has grown as much once more. Only where a sync of the directory (or, with COUPON_WRITTEN,
@@ -379,29 +386,29 @@ enum {
 
 struct coupon_campaign_info {
   size_t size; /**< sizeof(struct coupon_campaign_info) */
-  uint64_t id;
+  uint64_t id; /**< this, and what has no comment, as in the spec */
   uint64_t stock;
-  uint64_t issued; /**< decided so far; issued + remaining = stock */
+  uint64_t issued; /**< decided so far, final or not; issued + remaining = stock */
   uint64_t remaining;
   uint64_t user_limit;
   uint64_t opens_at_ns;
   uint64_t closes_at_ns;
-  uint64_t created_lsn; /**< the LSN on which its creation rests */
-  int32_t state;        /**< COUPON_STATE_…, at the decision time of this call */
-  uint32_t index;       /**< 0, 1, 2 … in order of creation */
-  char name[COUPON_NAME_MAX + 1];
-  int32_t user_kind;     /**< COUPON_USER_U64 or COUPON_USER_UUID */
-  int32_t place;         /**< COUPON_PLACE_…: where its tickets are */
-  uint64_t claim_bytes;  /**< memory that its claims hold, room for more included */
-  uint64_t ticket_bytes; /**< memory that its tickets hold, room for more included */
+  uint64_t created_lsn;           /**< the LSN on which its creation rests */
+  int32_t state;                  /**< COUPON_STATE_…, at the decision time of this call */
+  uint32_t index;                 /**< 0, 1, 2 … in order of creation */
+  char name[COUPON_NAME_MAX + 1]; /**< ends with a zero */
+  int32_t user_kind;              /**< COUPON_USER_U64 or COUPON_USER_UUID */
+  int32_t place;                  /**< COUPON_PLACE_…: where its tickets are */
+  uint64_t claim_bytes;           /**< memory that its claims hold, room for more included */
+  uint64_t ticket_bytes;          /**< memory that its tickets hold, room for more included */
 };
 
 #define COUPON_CAMPAIGN_INFO_INIT \
   { sizeof(struct coupon_campaign_info), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, {0}, 0, 0, 0, 0 }
 
 /**
- * Creates a campaign, or finds that one with the same id and the same description exists, and waits
- * until that is final or the deadline passes. Any stock creates at once, unless `prepare` asks for more:
+ * Creates a campaign, or finds that one with the same id and the same description (everything in `spec` but `prepare`)
+ * exists, and waits until that is final or the deadline passes. Any stock creates at once, unless `prepare` asks for more:
  * memory grows with tickets; the first may take 1 MiB at once. May wait for other creators, whatever the deadline.
  *
  * @return COUPON_OK: it exists, and that is final; COUPON_NOT_FINAL: it exists, but the deadline has
@@ -413,15 +420,17 @@ struct coupon_campaign_info {
 COUPON_API COUPON_MUST_CHECK coupon_status coupon_create(coupon_engine *engine, const struct coupon_campaign_spec *spec,
                                                          int64_t deadline);
 
-/** A campaign's numbers now. Decides. With a log units count in the order in which they are taken, tickets are numbered in
- *  the order of their records, and where two requests cross the orders differ until both are decided. @return COUPON_OK, COUPON_NO_CAMPAIGN. @since 0.1.0 */
+/** A campaign's numbers now, wherever its tickets are. Waits for nobody. With a log units count in the order in which
+ *  they are taken, tickets are numbered in the order of their records, and where two requests cross the orders differ
+ *  until both are decided. @return COUPON_OK, COUPON_NO_CAMPAIGN. @since 0.1.0 */
 COUPON_API COUPON_MUST_CHECK coupon_status coupon_info(coupon_engine *engine, uint64_t campaign,
                                                        struct coupon_campaign_info *info);
 
 /**
  * The campaigns in order of creation, a page at a time: fills `infos` (an array of `capacity`
- * elements of `element_size` bytes, which stands in for their `size`) from index `from`, and sets
- * `*count`. A page of fewer than `capacity` is the last. Decides. @return COUPON_OK. @since 0.1.0
+ * elements of `element_size` bytes, which stands in for their `size`; at least one) from index `from`, and sets
+ * `*count`. A page of fewer than `capacity` is the last. Each element is as coupon_info() would fill it at its moment.
+ * Waits for nobody. @return COUPON_OK. @since 0.1.0
  */
 COUPON_API COUPON_MUST_CHECK coupon_status coupon_list(coupon_engine *engine, uint64_t from,
                                                        struct coupon_campaign_info *infos, size_t element_size,
@@ -435,16 +444,17 @@ enum {
   COUPON_TICKET_FINAL = 1 /**< in `flags`: the answer is durable as the engine's durability has it */
 };
 
-/** An answer in full. With a refusal, only campaign, user, lsn, time_ns and flags mean something. */
+/** An answer in full. With a refusal, only campaign, user or uuid, lsn, time_ns, flags and answer mean something; beside a
+ *  fault none but size, and in a batch answer, which is the fault. */
 struct coupon_ticket {
   size_t size;       /**< sizeof(struct coupon_ticket) */
   uint64_t campaign; /**< id */
   uint64_t user;     /**< of a campaign whose users are numbers; 0 in one whose users are 16 bytes */
   uint64_t number;   /**< 1, 2, 3 … in the campaign; 0: the ticket is not final, and has none yet (see coupon_wait) */
-  uint64_t lsn;      /**< the answer is final when this is durable */
+  uint64_t lsn;      /**< the answer is final when this is durable; 0: it rests on no record, and is final */
   uint64_t time_ns;  /**< of issue, or of the refusal; times of issue never fall along the numbers */
   uint32_t flags;    /**< COUPON_TICKET_FINAL */
-  int32_t answer;    /**< what was decided: COUPON_ISSUED, COUPON_SOLD_OUT …; means nothing beside a fault */
+  int32_t answer;    /**< what was decided: COUPON_ISSUED, COUPON_SOLD_OUT …; of a ticket that was read: COUPON_OK */
   unsigned char uuid[COUPON_UUID_SIZE]; /**< of a campaign whose users are 16 bytes; else left as it was */
 };
 
@@ -465,13 +475,14 @@ struct coupon_ticket {
  * held back by a request that fails.
  *
  * @return COUPON_ISSUED, COUPON_ALREADY_ISSUED, COUPON_SOLD_OUT, COUPON_NOT_OPEN, COUPON_ENDED, COUPON_NO_CAMPAIGN;
- * COUPON_E_NOMEM, COUPON_E_BUSY, COUPON_E_LOG_FULL (nothing was changed, ask again); COUPON_E_READ_ONLY.
+ * COUPON_E_NOMEM, COUPON_E_BUSY (nothing was changed, ask again), COUPON_E_LOG_FULL (asking again does not help);
+ * COUPON_E_READ_ONLY, COUPON_E_USER_KIND, COUPON_E_RELEASED.
  * @since 0.1.0
  */
 COUPON_API COUPON_MUST_CHECK coupon_status coupon_try_issue(coupon_engine *engine, uint64_t campaign, uint64_t user,
                                                             struct coupon_ticket *ticket);
 
-/** As coupon_try_issue(), for a user of COUPON_UUID_SIZE bytes. Also COUPON_E_USER_KIND. @since 0.1.0 */
+/** As coupon_try_issue(), for a user of COUPON_UUID_SIZE bytes. @since 0.1.0 */
 COUPON_API COUPON_MUST_CHECK coupon_status coupon_try_issue_uuid(coupon_engine *engine, uint64_t campaign,
                                                                  const unsigned char *uuid,
                                                                  struct coupon_ticket *ticket);
@@ -488,7 +499,7 @@ struct coupon_request {
  * they need of memory is fetched for all before the first is decided, and their records are reserved at
  * once. tickets[i] (an array of `count` elements of `element_size` bytes, which stands in for their `size`)
  * is the answer to requests[i], and its `answer` the status: an answer, or a fault of this request alone
- * (COUPON_E_NOMEM, COUPON_E_BUSY, COUPON_E_LOG_FULL, with nothing changed for it).
+ * (COUPON_E_NOMEM, COUPON_E_BUSY, COUPON_E_LOG_FULL, COUPON_E_RELEASED, with nothing changed for it).
  *
  * The requests count as concurrent: each is linearizable for itself, the batch as a whole is not one step. Of
  * those that are issued at once the numbers rise along the array; a user's second request in a batch comes
@@ -496,7 +507,8 @@ struct coupon_request {
  * waits while holding another's claim. Costs least from about 32 requests on; there is no upper limit.
  *
  * @return COUPON_OK: each request has its answer; COUPON_E_INVAL: an argument is NULL where count is not 0, or
- * `element_size` is out of range; COUPON_E_READ_ONLY. On a fault that is returned no ticket is written. @since 0.1.0
+ * `element_size` is out of range, or no multiple of a ticket's alignment; COUPON_E_READ_ONLY. On a fault that is returned
+ * no ticket is written. @since 0.1.0
  */
 COUPON_API COUPON_MUST_CHECK coupon_status coupon_try_issue_batch(coupon_engine *engine,
                                                                   const struct coupon_request *requests, size_t count,
@@ -508,14 +520,15 @@ COUPON_API COUPON_MUST_CHECK coupon_status coupon_try_issue_batch(coupon_engine 
  * COUPON_FOREVER the write and the sync may happen in the calling thread, if the commit thread sleeps; with a
  * deadline they never do.
  *
- * @return the answers and faults of coupon_try_issue(); COUPON_E_FAILED: the engine stopped while the
- * answer was not final, so its fate is known only after reopening; COUPON_E_IN_CALLBACK.
+ * @return the answers and faults of coupon_try_issue(), an answer also where the deadline has passed; COUPON_E_BUSY: no room
+ * in the log buffer by the deadline; COUPON_E_FAILED: the engine stopped while the answer was not final, so its fate is
+ * known only after reopening; COUPON_E_IN_CALLBACK unless the deadline is COUPON_POLL.
  * @since 0.1.0
  */
 COUPON_API COUPON_MUST_CHECK coupon_status coupon_issue(coupon_engine *engine, uint64_t campaign, uint64_t user,
                                                         int64_t deadline, struct coupon_ticket *ticket);
 
-/** As coupon_issue(), for a user of COUPON_UUID_SIZE bytes. Also COUPON_E_USER_KIND. @since 0.1.0 */
+/** As coupon_issue(), for a user of COUPON_UUID_SIZE bytes. @since 0.1.0 */
 COUPON_API COUPON_MUST_CHECK coupon_status coupon_issue_uuid(coupon_engine *engine, uint64_t campaign,
                                                              const unsigned char *uuid, int64_t deadline,
                                                              struct coupon_ticket *ticket);
@@ -539,13 +552,15 @@ COUPON_API COUPON_MUST_CHECK coupon_status coupon_wait(coupon_engine *engine, st
  */
 COUPON_API COUPON_MUST_CHECK coupon_status coupon_flush(coupon_engine *engine);
 
-/** The end of what is final. Never blocks. @return COUPON_OK. @since 0.1.0 */
+/** The end of what is final; 0 with COUPON_NONE. Never falls, never blocks. Of a failed engine coupon_read_stats() tells.
+ *  @return COUPON_OK. @since 0.1.0 */
 COUPON_API COUPON_MUST_CHECK coupon_status coupon_durable_lsn(coupon_engine *engine, uint64_t *lsn);
 
 /**
  * An eventfd (non-blocking, close-on-exec) that becomes readable each time the durable LSN rises, and
- * when the engine fails or closes. It belongs to the engine: read it, do not close it. Made at
- * the first call. @return COUPON_OK, COUPON_E_THREAD: no descriptor to be had. @since 0.1.0
+ * when the engine fails or closes. There is one, for all callers, made at the first call: who reads it takes the news from
+ * the others. It belongs to the engine, until coupon_destroy(): read it, do not close it.
+ * @return COUPON_OK, COUPON_E_THREAD: no descriptor to be had. @since 0.1.0
  */
 COUPON_API COUPON_MUST_CHECK coupon_status coupon_eventfd(coupon_engine *engine, int *fd);
 
@@ -556,23 +571,26 @@ COUPON_API COUPON_MUST_CHECK coupon_status coupon_eventfd(coupon_engine *engine,
 /**
  * The user's ticket (the first one, where there is no limit), and in `*count`, which may be NULL, how
  * many the user holds. With a limit the answer is linearizable and waits for a concurrent request of
- * this user only; without one it tells of the tickets that have their number, which all final ones have.
- * @return COUPON_OK, COUPON_NOT_FOUND, COUPON_NO_CAMPAIGN. @since 0.1.0
+ * this user only; without one it tells of the tickets that have their number, which all final ones have. The ticket may
+ * not be final yet: its flag tells. Costs what a duplicate's request does, and writes nothing shared.
+ * @return COUPON_OK; COUPON_NOT_FOUND, COUPON_NO_CAMPAIGN (`*count` is 0, the ticket as it was); COUPON_E_USER_KIND,
+ * COUPON_E_RELEASED. @since 0.1.0
  */
 COUPON_API COUPON_MUST_CHECK coupon_status coupon_lookup(coupon_engine *engine, uint64_t campaign, uint64_t user,
                                                          struct coupon_ticket *ticket, uint64_t *count);
 
-/** As coupon_lookup(), for a user of COUPON_UUID_SIZE bytes. Also COUPON_E_USER_KIND. @since 0.1.0 */
+/** As coupon_lookup(), for a user of COUPON_UUID_SIZE bytes. @since 0.1.0 */
 COUPON_API COUPON_MUST_CHECK coupon_status coupon_lookup_uuid(coupon_engine *engine, uint64_t campaign,
                                                               const unsigned char *uuid, struct coupon_ticket *ticket,
                                                               uint64_t *count);
 
 /**
  * A campaign's tickets in order of their numbers, a page at a time: fills `tickets` (an array of
- * `capacity` elements of `element_size` bytes, which stands in for their `size`) from number `from` on
+ * `capacity` elements, at least one, of `element_size` bytes, which stands in for their `size`) from number `from` on
  * (0 counts as 1), and sets `*count`. A page of fewer than `capacity` ends at the newest that has its
- * number. Decides; without a log, where a ticket has its number before it is written down, it waits for the requests that
- * are about to do that. @return COUPON_OK, COUPON_NO_CAMPAIGN. @since 0.1.0
+ * number; the flag of each tells whether it is final. Waits for nobody; only without a log, where a ticket has its number
+ * before it is written down, it waits for the requests that are about to do that.
+ * @return COUPON_OK, COUPON_NO_CAMPAIGN, COUPON_E_RELEASED (`*count` is 0). @since 0.1.0
  */
 COUPON_API COUPON_MUST_CHECK coupon_status coupon_tickets(coupon_engine *engine, uint64_t campaign, uint64_t from,
                                                           struct coupon_ticket *tickets, size_t element_size,
@@ -590,7 +608,8 @@ COUPON_API COUPON_MUST_CHECK coupon_status coupon_tickets(coupon_engine *engine,
  *
  * Waits for the checkpoint (see coupon_checkpoint()) or the deadline; it then goes on by itself, with the next one.
  *
- * @return COUPON_OK: released, now or earlier; COUPON_NOT_FINAL: the deadline has passed; COUPON_E_NOT_CLOSED;
+ * @return COUPON_OK: released, now or earlier, and that is durable; COUPON_NOT_FINAL: the deadline has passed;
+ * COUPON_E_NOT_CLOSED;
  * COUPON_NO_CAMPAIGN; faults of coupon_checkpoint(); COUPON_E_BUSY, COUPON_E_LOG_FULL: it could not be closed.
  * @since 0.1.0
  */
@@ -625,7 +644,7 @@ COUPON_API COUPON_MUST_CHECK coupon_status coupon_read_tickets(coupon_engine *en
 COUPON_API COUPON_MUST_CHECK coupon_status coupon_read_lookup(coupon_engine *engine, uint64_t campaign, uint64_t user,
                                                               struct coupon_ticket *ticket, uint64_t *count);
 
-/** As coupon_read_lookup(), for a user of COUPON_UUID_SIZE bytes. Also COUPON_E_USER_KIND. @since 0.1.0 */
+/** As coupon_read_lookup(), for a user of COUPON_UUID_SIZE bytes. @since 0.1.0 */
 COUPON_API COUPON_MUST_CHECK coupon_status coupon_read_lookup_uuid(coupon_engine *engine, uint64_t campaign,
                                                                    const unsigned char *uuid,
                                                                    struct coupon_ticket *ticket, uint64_t *count);

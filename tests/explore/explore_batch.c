@@ -42,8 +42,8 @@ static void ask(int thread) {
   const int first = scene.first[thread], count = scene.first[thread + 1] - first;
   for (int i = 0; i < count; i++)
     requests[i] = (struct coupon_request){.campaign = SCENE_CAMPAIGN, .user = scene.users[first + i]};
-  coupon_status status = cpn_batch_issue(&scene_engine, requests, (size_t)count, (char *)&scene_tickets[first],
-                                         sizeof scene_tickets[0]);
+  coupon_status status =
+      cpn_batch_issue(&scene_engine, requests, (size_t)count, (char *)&scene_tickets[first], sizeof scene_tickets[0]);
   EXPLORE_CHECK(status == COUPON_OK, "a batch is answered %d", (int)status);
 }
 

@@ -117,7 +117,8 @@ static void setup(void) {
   explore_name(&campaign->tickets, sizeof campaign->tickets, "tickets");
   explore_name(&scene_engine.idle, 4, "idle");
   explore_name(&scene_engine.commit.durable, 8, "durable");
-  if (scene.weak == SCENE_CLAIMS) explore_weaken_allocated(EXPLORE_LOAD | EXPLORE_STORE | EXPLORE_RMW, memory_order_relaxed);
+  if (scene.weak == SCENE_CLAIMS)
+    explore_weaken_allocated(EXPLORE_LOAD | EXPLORE_STORE | EXPLORE_RMW, memory_order_relaxed);
   if (scene.weak == SCENE_WORD_AND_TAIL) {
     explore_weaken(&campaign->stock.word, 8, EXPLORE_LOAD | EXPLORE_RMW, memory_order_relaxed);
     explore_weaken(&scene_engine.buffer.tail, 8, EXPLORE_LOAD | EXPLORE_RMW, memory_order_relaxed);

@@ -24,12 +24,12 @@ enum scene_weak { SCENE_AS_IT_IS, SCENE_CLAIMS, SCENE_WORD_AND_TAIL, SCENE_IDLE 
 struct scene {
   enum scene_world world;
   uint64_t units;
-  int askers;                          /* threads, but the commit thread */
-  int first[EXPLORE_THREADS_MAX + 1];  /* thread t asks for the users first[t] … first[t + 1] - 1 */
-  uint64_t users[SCENE_REQUESTS_MAX];  /* none is 0 */
-  bool growing;                        /* there is not yet memory for claims and tickets */
-  bool closing;                        /* the last asker comes when the campaign is over */
-  enum scene_weak weak;                /* a planted weak order */
+  int askers;                         /* threads, but the commit thread */
+  int first[EXPLORE_THREADS_MAX + 1]; /* thread t asks for the users first[t] … first[t + 1] - 1 */
+  uint64_t users[SCENE_REQUESTS_MAX]; /* none is 0 */
+  bool growing;                       /* there is not yet memory for claims and tickets */
+  bool closing;                       /* the last asker comes when the campaign is over */
+  enum scene_weak weak;               /* a planted weak order */
 };
 extern struct scene scene;
 
