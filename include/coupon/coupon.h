@@ -28,7 +28,8 @@
  *   above 1 MiB, or below that of the struct here, is refused as one that was never set.
  * - Strings and structs that are passed in are read, or copied, before the call returns.
  * - Calls preserve errno, do not act on pthread_cancel(), install no handler, and print nothing. Cancellation of the
- *   asynchronous type, which POSIX allows in next to no function, is held off by calls that may wait, not by the others.
+ *   asynchronous type, which POSIX allows in next to no function, is held off by calls that may wait, not by the
+ *   others.
  * - "Decides" below means: does not wait for the disk, nor for another caller, except for a
  *   concurrent request of the same user in the same campaign.
  * - A user is a number or 16 bytes (a UUID): a campaign says which at its creation. Calls whose name ends
@@ -38,10 +39,9 @@
  *   there are calls: it lags by that much, by more where that thread waits for a processor, and never
  *   goes back. With a `clock` of the caller's own it is what that says.
  *
- * Which faults any call on an engine may return, in this order of precedence:
- * COUPON_E_INVAL and COUPON_E_STOCK_RANGE (a bad argument), COUPON_E_FORKED, COUPON_E_CLOSED,
- * COUPON_E_FAILED. They are not repeated below. Of a failed engine only coupon_read_stats() tells more; what is left to do is
- * coupon_close() and coupon_destroy().
+ * Which faults any call on an engine may return, in this order of precedence: COUPON_E_INVAL and COUPON_E_STOCK_RANGE
+ * (a bad argument), COUPON_E_FORKED, COUPON_E_CLOSED, COUPON_E_FAILED. They are not repeated below. Of a failed engine
+ * only coupon_read_stats() tells more; what is left to do is coupon_close() and coupon_destroy().
  */
 #ifndef COUPON_COUPON_H
 #define COUPON_COUPON_H
@@ -154,9 +154,9 @@ enum {
 enum { COUPON_LOG_ERROR = 0, COUPON_LOG_WARNING = 1, COUPON_LOG_INFO = 2 };
 
 /**
- * Memory for everything that grows with campaigns and tickets. `alloc` returns `size` zeroed bytes
- * aligned to `alignment` (a power of two, at most 64), or NULL. `free` gets the same `size`. Both
- * are called from any calling thread and from threads of the library, several at once, and must not call into the engine.
+ * Memory for everything that grows with campaigns and tickets. `alloc` returns `size` zeroed bytes aligned to
+ * `alignment` (a power of two, at most 64), or NULL. `free` gets the same `size`. Both are called from any calling
+ * thread and from threads of the library, several at once, and must not call into the engine.
  */
 struct coupon_allocator {
   size_t size; /**< sizeof(struct coupon_allocator) */
@@ -180,11 +180,11 @@ struct coupon_callbacks {
    *  opening thread, before coupon_open() returns, once per piece of a checkpoint (at most 1 MiB) and per segment. May
    *  begin again where a checkpoint is damaged. What is left takes about the time so far * (total - done) / done. */
   void (*progress)(void *context, uint64_t done, uint64_t total);
-  /** Everything up to `durable_lsn` is final; or the engine stopped with `fault` (else COUPON_OK).
-   *  The commit thread (with this callback no caller steps in its place), and for the first and last record of a life the
-   *  thread that opens or closes, once per group commit; or the thread that makes checkpoints, once, if it is what stops
-   *  the engine. Keep it short: the next commit waits for it. With COUPON_NONE, where nothing
-   *  is ever not final, it is not called. */
+  /** Everything up to `durable_lsn` is final; or the engine stopped with `fault` (else COUPON_OK). The commit thread
+   *  (with this callback no caller steps in its place), and for the first and last record of a life the thread that
+   *  opens or closes, once per group commit; or the thread that makes checkpoints, once, if it is what stops the
+   *  engine. Keep it short: the next commit waits for it. With COUPON_NONE, where nothing is ever not final, it is not
+   *  called. */
   void (*durable)(void *context, uint64_t durable_lsn, coupon_status fault);
   void *context;
 };
@@ -246,11 +246,9 @@ struct coupon_report {
  * Opens an engine on `directory`, creating it (mode 0700; not its parents) if it does not exist, or recovering what
  * is there. With COUPON_NONE `directory` must be NULL; with `read_only` it has to exist.
  *
- * Blocks while it reads the newest checkpoint that is good and the log behind it, and syncs: when it returns, everything
- * it recovered is durable.
- * `options` may be NULL for the defaults. `report` may be NULL.
- * On success `*engine` is the caller's, to be ended by coupon_close() and coupon_destroy(); on
- * failure it is NULL.
+ * Blocks while it reads the newest checkpoint that is good and the log behind it, and syncs: when it returns,
+ * everything it recovered is durable. `options` may be NULL for the defaults. `report` may be NULL. On success
+ * `*engine` is the caller's, to be ended by coupon_close() and coupon_destroy(); on failure it is NULL.
  *
  * @return COUPON_OK; COUPON_E_INVAL, COUPON_E_ACCESS, COUPON_E_LOCKED, COUPON_E_LOG_FULL, COUPON_E_CORRUPT (with
  * file and offset in the report), COUPON_E_VERSION, COUPON_E_IO, COUPON_E_NO_SPACE, COUPON_E_NOMEM, COUPON_E_THREAD.
@@ -323,22 +321,22 @@ struct coupon_stats {
 COUPON_API COUPON_MUST_CHECK coupon_status coupon_read_stats(coupon_engine *engine, struct coupon_stats *stats);
 
 /**
- * Makes a checkpoint: a file of all campaigns and tickets, so that the next opening reads it instead of the log before it, and
- * that log can go. A thread of the library does it beside the issuing, which it does not hold up; without this call it does
- * it by itself (`checkpoint_log_bytes`). The two newest checkpoints are kept, and the log from the older one on: if the
- * newest is found damaged, opening takes the older and loses nothing.
+ * Makes a checkpoint: a file of all campaigns and tickets, so that the next opening reads it instead of the log before
+ * it, and that log can go. A thread of the library does it beside the issuing, which it does not hold up; without this
+ * call it does it by itself (`checkpoint_log_bytes`). The two newest checkpoints are kept, and the log from the older
+ * one on: if the newest is found damaged, opening takes the older and loses nothing.
  *
- * Waits until one that began after the call, and so has everything that was final then, is durable and takes its place, or the
- * deadline passes; it then goes on, as it does with COUPON_POLL, which answers COUPON_NOT_FINAL. Takes about as long as the
- * disk needs for the file: some 10 bytes a ticket, 18 with users of 16 bytes.
+ * Waits until one that began after the call, and so has everything that was final then, is durable and takes its
+ * place, or the deadline passes; it then goes on, as it does with COUPON_POLL, which answers COUPON_NOT_FINAL. Takes
+ * about as long as the disk needs for the file: some 10 bytes a ticket, 18 with users of 16 bytes.
  *
- * A checkpoint that fails, for want of space, say, leaves those before as they are, and the engine goes on; it is tried again
- * when asked for, or when the log has grown as much once more. Only where a sync of the directory (or, with COUPON_WRITTEN,
- * of a log segment) fails does the engine stop, as it does for the log's own.
+ * A checkpoint that fails, for want of space, say, leaves those before as they are, and the engine goes on; it is
+ * tried again when asked for, or when the log has grown as much once more. Only where a sync of the directory (or,
+ * with COUPON_WRITTEN, of a log segment) fails does the engine stop, as it does for the log's own.
  *
- * @return COUPON_OK; COUPON_NOT_FINAL: the deadline has passed; COUPON_E_NO_SPACE, COUPON_E_IO, COUPON_E_NOMEM, COUPON_E_ACCESS,
- * COUPON_E_THREAD: it failed; COUPON_E_READ_ONLY; COUPON_E_INVAL: with COUPON_NONE there is no directory;
- * COUPON_E_IN_CALLBACK unless the deadline is COUPON_POLL. @since 0.1.0
+ * @return COUPON_OK; COUPON_NOT_FINAL: the deadline has passed; COUPON_E_NO_SPACE, COUPON_E_IO, COUPON_E_NOMEM,
+ * COUPON_E_ACCESS, COUPON_E_THREAD: it failed; COUPON_E_READ_ONLY; COUPON_E_INVAL: with COUPON_NONE there is no
+ * directory; COUPON_E_IN_CALLBACK unless the deadline is COUPON_POLL. @since 0.1.0
  */
 COUPON_API COUPON_MUST_CHECK coupon_status coupon_checkpoint(coupon_engine *engine, int64_t deadline);
 
@@ -408,8 +406,9 @@ struct coupon_campaign_info {
 
 /**
  * Creates a campaign, or finds that one with the same id and the same description (everything in `spec` but `prepare`)
- * exists, and waits until that is final or the deadline passes. Any stock creates at once, unless `prepare` asks for more:
- * memory grows with tickets; the first may take 1 MiB at once. May wait for other creators, whatever the deadline.
+ * exists, and waits until that is final or the deadline passes. Any stock creates at once, unless `prepare` asks for
+ * more: memory grows with tickets; the first may take 1 MiB at once. May wait for other creators, whatever the
+ * deadline.
  *
  * @return COUPON_OK: it exists, and that is final; COUPON_NOT_FINAL: it exists, but the deadline has
  * passed before that was final; COUPON_E_EXISTS: the id has another description; COUPON_E_STOCK_RANGE;
@@ -444,8 +443,8 @@ enum {
   COUPON_TICKET_FINAL = 1 /**< in `flags`: the answer is durable as the engine's durability has it */
 };
 
-/** An answer in full. With a refusal, only campaign, user or uuid, lsn, time_ns, flags and answer mean something; beside a
- *  fault none but size, and in a batch answer, which is the fault. */
+/** An answer in full. With a refusal, only campaign, user or uuid, lsn, time_ns, flags and answer mean something;
+ *  beside a fault none but size, and in a batch answer, which is the fault. */
 struct coupon_ticket {
   size_t size;       /**< sizeof(struct coupon_ticket) */
   uint64_t campaign; /**< id */
@@ -507,8 +506,8 @@ struct coupon_request {
  * waits while holding another's claim. Costs least from about 32 requests on; there is no upper limit.
  *
  * @return COUPON_OK: each request has its answer; COUPON_E_INVAL: an argument is NULL where count is not 0, or
- * `element_size` is out of range, or no multiple of a ticket's alignment; COUPON_E_READ_ONLY. On a fault that is returned
- * no ticket is written. @since 0.1.0
+ * `element_size` is out of range, or no multiple of a ticket's alignment; COUPON_E_READ_ONLY. On a fault that is
+ * returned no ticket is written. @since 0.1.0
  */
 COUPON_API COUPON_MUST_CHECK coupon_status coupon_try_issue_batch(coupon_engine *engine,
                                                                   const struct coupon_request *requests, size_t count,
@@ -520,9 +519,9 @@ COUPON_API COUPON_MUST_CHECK coupon_status coupon_try_issue_batch(coupon_engine 
  * COUPON_FOREVER the write and the sync may happen in the calling thread, if the commit thread sleeps; with a
  * deadline they never do.
  *
- * @return the answers and faults of coupon_try_issue(), an answer also where the deadline has passed; COUPON_E_BUSY: no room
- * in the log buffer by the deadline; COUPON_E_FAILED: the engine stopped while the answer was not final, so its fate is
- * known only after reopening; COUPON_E_IN_CALLBACK unless the deadline is COUPON_POLL.
+ * @return the answers and faults of coupon_try_issue(), an answer also where the deadline has passed; COUPON_E_BUSY:
+ * no room in the log buffer by the deadline; COUPON_E_FAILED: the engine stopped while the answer was not final, so
+ * its fate is known only after reopening; COUPON_E_IN_CALLBACK unless the deadline is COUPON_POLL.
  * @since 0.1.0
  */
 COUPON_API COUPON_MUST_CHECK coupon_status coupon_issue(coupon_engine *engine, uint64_t campaign, uint64_t user,
@@ -552,14 +551,15 @@ COUPON_API COUPON_MUST_CHECK coupon_status coupon_wait(coupon_engine *engine, st
  */
 COUPON_API COUPON_MUST_CHECK coupon_status coupon_flush(coupon_engine *engine);
 
-/** The end of what is final; 0 with COUPON_NONE. Never falls, never blocks. Of a failed engine coupon_read_stats() tells.
+/** The end of what is final; 0 with COUPON_NONE. Never falls, never blocks. Of a failed engine coupon_read_stats()
+ *  tells.
  *  @return COUPON_OK. @since 0.1.0 */
 COUPON_API COUPON_MUST_CHECK coupon_status coupon_durable_lsn(coupon_engine *engine, uint64_t *lsn);
 
 /**
- * An eventfd (non-blocking, close-on-exec) that becomes readable each time the durable LSN rises, and
- * when the engine fails or closes. There is one, for all callers, made at the first call: who reads it takes the news from
- * the others. It belongs to the engine, until coupon_destroy(): read it, do not close it.
+ * An eventfd (non-blocking, close-on-exec) that becomes readable each time the durable LSN rises, and when the engine
+ * fails or closes. There is one, for all callers, made at the first call: who reads it takes the news from the others.
+ * It belongs to the engine, until coupon_destroy(): read it, do not close it.
  * @return COUPON_OK, COUPON_E_THREAD: no descriptor to be had. @since 0.1.0
  */
 COUPON_API COUPON_MUST_CHECK coupon_status coupon_eventfd(coupon_engine *engine, int *fd);
@@ -585,11 +585,11 @@ COUPON_API COUPON_MUST_CHECK coupon_status coupon_lookup_uuid(coupon_engine *eng
                                                               uint64_t *count);
 
 /**
- * A campaign's tickets in order of their numbers, a page at a time: fills `tickets` (an array of
- * `capacity` elements, at least one, of `element_size` bytes, which stands in for their `size`) from number `from` on
- * (0 counts as 1), and sets `*count`. A page of fewer than `capacity` ends at the newest that has its
- * number; the flag of each tells whether it is final. Waits for nobody; only without a log, where a ticket has its number
- * before it is written down, it waits for the requests that are about to do that.
+ * A campaign's tickets in order of their numbers, a page at a time: fills `tickets` (an array of `capacity` elements,
+ * at least one, of `element_size` bytes, which stands in for their `size`) from number `from` on (0 counts as 1), and
+ * sets `*count`. A page of fewer than `capacity` ends at the newest that has its number; the flag of each tells
+ * whether it is final. Waits for nobody; only without a log, where a ticket has its number before it is written down,
+ * it waits for the requests that are about to do that.
  * @return COUPON_OK, COUPON_NO_CAMPAIGN, COUPON_E_RELEASED (`*count` is 0). @since 0.1.0
  */
 COUPON_API COUPON_MUST_CHECK coupon_status coupon_tickets(coupon_engine *engine, uint64_t campaign, uint64_t from,
@@ -601,10 +601,10 @@ COUPON_API COUPON_MUST_CHECK coupon_status coupon_tickets(coupon_engine *engine,
  * --------------------------------------------------------------------------------------------- */
 
 /**
- * Gives the memory of a campaign back that has closed for good (its closing time has passed): its tickets are written to a file
- * of their own, a checkpoint says so, and when every call that looks at them has ended claims and tickets are freed. Calls that
- * need them then answer COUPON_E_RELEASED; coupon_info() and coupon_list() go on, and coupon_read_tickets() and
- * coupon_read_lookup() read from the file. A campaign without a closing time never closes.
+ * Gives the memory of a campaign back that has closed for good (its closing time has passed): its tickets are written
+ * to a file of their own, a checkpoint says so, and when every call that looks at them has ended claims and tickets
+ * are freed. Calls that need them then answer COUPON_E_RELEASED; coupon_info() and coupon_list() go on, and
+ * coupon_read_tickets() and coupon_read_lookup() read from the file. A campaign without a closing time never closes.
  *
  * Waits for the checkpoint (see coupon_checkpoint()) or the deadline; it then goes on by itself, with the next one.
  *
@@ -617,28 +617,30 @@ COUPON_API COUPON_MUST_CHECK coupon_status coupon_release(coupon_engine *engine,
 
 /**
  * Gives the tickets of a released campaign up for good: the file goes with the second checkpoint from now, so that no
- * checkpoint that may be needed misses it. The campaign itself stays, with its numbers, so that its id is not used again.
- * Waits for the first of these two checkpoints, or the deadline.
+ * checkpoint that may be needed misses it. The campaign itself stays, with its numbers, so that its id is not used
+ * again. Waits for the first of these two checkpoints, or the deadline.
  *
  * @return as coupon_release(); COUPON_E_NOT_CLOSED: it is not released. @since 0.1.0
  */
 COUPON_API COUPON_MUST_CHECK coupon_status coupon_drop(coupon_engine *engine, uint64_t campaign, int64_t deadline);
 
 /**
- * As coupon_tickets(), also of a released campaign, and of one that is released meanwhile. Blocks on its file, of which it reads
- * the head of every chunk (16384 tickets) before `from` and the chunks that the page lies in: pages of thousands cost
- * least.
+ * As coupon_tickets(), also of a released campaign, and of one that is released meanwhile. Blocks on its file, of
+ * which it reads the head of every chunk (16384 tickets) before `from` and the chunks that the page lies in: pages of
+ * thousands cost least.
  *
- * @return COUPON_OK, COUPON_NO_CAMPAIGN; COUPON_E_RELEASED: the tickets are dropped; COUPON_E_CORRUPT, COUPON_E_VERSION,
- * COUPON_E_IO, COUPON_E_NOMEM, COUPON_E_THREAD, with the file's name in the operator's log; COUPON_E_IN_CALLBACK. @since 0.1.0
+ * @return COUPON_OK, COUPON_NO_CAMPAIGN; COUPON_E_RELEASED: the tickets are dropped; COUPON_E_CORRUPT,
+ * COUPON_E_VERSION, COUPON_E_IO, COUPON_E_NOMEM, COUPON_E_THREAD, with the file's name in the operator's log;
+ * COUPON_E_IN_CALLBACK. @since 0.1.0
  */
 COUPON_API COUPON_MUST_CHECK coupon_status coupon_read_tickets(coupon_engine *engine, uint64_t campaign, uint64_t from,
                                                                struct coupon_ticket *tickets, size_t element_size,
                                                                size_t capacity, size_t *count);
 
 /**
- * As coupon_lookup(), also of a released campaign; there it reads the file from the beginning, up to the user's ticket (without
- * a limit all of it): some milliseconds for a million tickets. @return as coupon_lookup() and coupon_read_tickets().
+ * As coupon_lookup(), also of a released campaign; there it reads the file from the beginning, up to the user's ticket
+ * (without a limit all of it): some milliseconds for a million tickets. @return as coupon_lookup() and
+ * coupon_read_tickets().
  * @since 0.1.0
  */
 COUPON_API COUPON_MUST_CHECK coupon_status coupon_read_lookup(coupon_engine *engine, uint64_t campaign, uint64_t user,
