@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the tests of the public behaviour share: temporary directories, a clock to set, a disk that fails, holds or
- * stutters, an allocator that counts and runs out, child processes that cannot hang a test, and every public function in
- * one table.
+ * What the tests of the public behaviour share: temporary directories, a clock to set, engines, and child processes that
+ * cannot hang a test. Disks and memory that fail: failing.h; every public function in one table: every_call.h.
  *
  * No Criterion in here. What must work for a test to mean anything (help_open(), help_create() …) ends the process
  * with a message if it does not. Nothing sleeps to wait for somebody: help_until() asks again and again.
@@ -97,76 +96,6 @@ struct coupon_stats help_stats(coupon_engine *engine);
  * or what is wrong. */
 const char *help_audit(coupon_engine *engine, uint64_t campaign, uint64_t *count);
 bool help_same_ticket(const struct coupon_ticket *a, const struct coupon_ticket *b);
-
-/* --- every public function ----------------------------------------------------------------------- */
-
-struct help_call {
-  const char *name;
-  coupon_status (*call)(coupon_engine *engine);
-};
-/* Every function that is given an engine, with arguments that are good, and with coupon_close() and coupon_destroy() at
- * the end. Those that wait, wait for ever. Campaign 1 and user 1 are asked for, and by the functions for users of 16 bytes
- * a campaign of theirs, which the call of coupon_create() makes beside campaign 1. */
-extern const struct help_call help_calls[];
-enum { HELP_CALLS = 22, HELP_CALLS_BUT_LAST_TWO = HELP_CALLS - 2 };
-/* Those of them that may wait. */
-extern const struct help_call help_waiting_calls[];
-enum { HELP_WAITING_CALLS = 7 };
-
-/* Makes every call with every bad argument (NULL, a struct of a size that cannot be). Returns the name of the first that was
- * not answered COUPON_E_INVAL; or NULL. */
-const char *help_find_lenient_call(coupon_engine *engine);
-
-/* --- a disk -------------------------------------------------------------------------------------- */
-
-enum help_disk_op { HELP_WRITE, HELP_SYNC, HELP_OTHER, HELP_OPS };
-
-/* The real file system, with faults. Set what shall happen before it can; count what did. */
-struct help_disk {
-  struct cpn_io io;
-  /* The fault: the call number `fail_at` (from 1; 0: none) of kind `fail_op` answers -`error`, and with `for_good` all
-   * later ones of that kind. A write first does `torn` bytes of its work. */
-  enum help_disk_op fail_op;
-  uint64_t fail_at;
-  int error;
-  size_t torn;
-  _Atomic bool for_good;
-  /* The stutter: a write does at most so many bytes (0: any number); every so manieth is interrupted (0: none). */
-  size_t write_at_most;
-  uint64_t interrupt_every;
-  /* Called before each listing of the directory, with list_context. */
-  void (*before_list)(void *context);
-  void *list_context;
-
-  _Atomic uint64_t calls[HELP_OPS];
-  _Atomic uint64_t calls_after_fault[HELP_OPS];
-  _Atomic bool faulted;
-
-  pthread_mutex_t lock; /* of the four below */
-  pthread_cond_t changed;
-  bool hold;
-  int held;
-};
-
-void help_disk_init(struct help_disk *disk);
-/* `threads`: with a commit thread. */
-struct cpn_env help_disk_env(const struct help_disk *disk, bool threads);
-/* From now on syncs stop before they begin; waits until one has; lets them go on, for good. */
-void help_disk_hold(struct help_disk *disk);
-void help_disk_wait_held(struct help_disk *disk);
-void help_disk_release(struct help_disk *disk);
-
-/* --- memory -------------------------------------------------------------------------------------- */
-
-/* An allocator that checks what it is given back, and fails at call number `fail_at` (from 1; 0: never), for good with
- * `for_good`. */
-struct help_allocator {
-  _Atomic uint64_t calls, fail_at;
-  _Atomic bool for_good;
-  _Atomic int64_t live_blocks, live_bytes;
-  _Atomic uint64_t wrong; /* freed with another size or pointer, misaligned demands */
-};
-struct coupon_allocator help_allocator_use(struct help_allocator *allocator);
 
 /* --- other processes ----------------------------------------------------------------------------- */
 

@@ -13,6 +13,7 @@
 
 #include "engine/engine.h"
 #include "support/engine_help.h"
+#include "support/failing.h"
 
 static char temp[HELP_PATH_MAX], data[HELP_PATH_MAX];
 static struct help_disk disk;

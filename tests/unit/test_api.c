@@ -17,6 +17,8 @@
 
 #include "engine/engine.h"
 #include "support/engine_help.h"
+#include "support/every_call.h"
+#include "support/failing.h"
 
 static coupon_engine *engine;
 

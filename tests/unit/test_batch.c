@@ -12,6 +12,7 @@
 #include "base/points.h"
 #include "engine/engine.h"
 #include "support/engine_help.h"
+#include "support/failing.h"
 
 static char temp[HELP_PATH_MAX], data[HELP_PATH_MAX];
 static struct help_clock clock_of_test;

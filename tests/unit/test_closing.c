@@ -11,6 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "support/failing.h"
 #include "support/on_disk.h"
 
 ON_DISK_SUITE(full_buffer);

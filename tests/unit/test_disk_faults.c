@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "support/failing.h"
 #include "support/on_disk.h"
 
 ON_DISK_SUITE(failing_disk);

@@ -6,6 +6,7 @@
  * (support/engine_help.h); where the moment of a commit matters there is no commit thread, and the test steps.
  */
 #include "base/points.h"
+#include "support/failing.h"
 #include "support/on_disk.h"
 
 ON_DISK_SUITE(finality);

@@ -27,6 +27,8 @@
 #include "base/points.h"
 #include "engine/engine.h"
 #include "support/engine_help.h"
+#include "support/every_call.h"
+#include "support/failing.h"
 #include "support/on_disk.h"
 
 ON_DISK_SUITE(error_number);

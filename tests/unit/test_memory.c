@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "support/engine_help.h"
+#include "support/failing.h"
 
 static struct help_allocator allocator;
 

@@ -15,6 +15,7 @@
 #include "issue/claim_fill.h"
 #include "log/format.h"
 #include "log/join.h"
+#include "support/failing.h"
 #include "support/on_disk.h"
 
 ON_DISK_SUITE(restore);

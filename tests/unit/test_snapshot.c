@@ -7,6 +7,8 @@
  */
 #include <sys/stat.h>
 
+#include "support/every_call.h"
+#include "support/failing.h"
 #include "support/on_disk.h"
 
 ON_DISK_SUITE(snapshot);

@@ -12,6 +12,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "support/every_call.h"
+#include "support/failing.h"
 #include "support/on_disk.h"
 
 ON_DISK_SUITE(telling);
