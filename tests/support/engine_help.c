@@ -2,7 +2,6 @@
 #include "support/engine_help.h"
 
 #include <dirent.h>
-#include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
 #include <poll.h>

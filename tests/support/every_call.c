@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "support/every_call.h"
 
-#include <stdio.h>
 #include <string.h>
 
 #include "support/engine_help.h"
