@@ -64,7 +64,7 @@ int main(int argc, char **argv) {
   if (argc != 3) return 2;
   coupon_engine *engine = NULL;
   struct coupon_options options = COUPON_OPTIONS_INIT;
-  options.segment_size_bytes = 16384;
+  options.segment_size_bytes = 8192; /* of which the first two are archived, however many tickets are joined */
   options.checkpoint_log_bytes = UINT64_MAX;
   options.archive_dir = argv[2];
   must(coupon_open(argv[1], &options, &engine, NULL), COUPON_OK, "open");
