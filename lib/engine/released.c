@@ -152,8 +152,10 @@ static coupon_status read_file(coupon_engine *engine, struct reading *reading, s
       open_file(engine, engine->log.identity, reading->campaign, CPN_CHUNK_SIZE_MAX, &reader, &header, block, fault);
   while (status == COUPON_OK && !reading->enough && !cpn_chunk_reader_at_end(&reader))
     status = read_chunk(reading, &reader, fault);
-  if (status == COUPON_OK && !reading->enough && reading->number != header.tickets)
-    status = cpn_chunk_reader_damaged(&reader, fault, "tickets are missing");
+  /* Who has come to the end knows whether these are the chunks that the file began with. */
+  if (status == COUPON_OK && !reading->enough &&
+      (reading->number != header.tickets || reader.chunks != header.chunks || reader.digest != header.digest))
+    status = cpn_chunk_reader_damaged(&reader, fault, "the tickets are not those that the file began with");
   cpn_chunk_reader_close(&reader);
   return status;
 }
