@@ -141,51 +141,65 @@ struct claimer {
   const coupon_engine *engine;
   const struct cpn_tickets *tickets;
   struct cpn_claim_fill *fill;
-  uint32_t from, to; /* parts */
+  uint32_t share;
+  _Atomic uint32_t *next_part; /* to be settled; both threads take from it */
   struct cpn_claim_settler settler;
 };
 
-/* Every thread looks at all users, and leaves the claims of its own parts: that costs a hash more, and nobody waits. */
-static void claim_parts(struct claimer *claimer) {
-  const struct cpn_tickets *tickets = claimer->tickets;
-  const uint64_t numbered = cpn_tickets_numbered(tickets);
-  for (uint64_t number = 1; number <= numbered;) {
-    uint64_t hashes[CPN_FILL_TOGETHER];
-    const _Atomic uint64_t *users;
-    const size_t count =
-        (size_t)cpn_min_u64(cpn_tickets_users_at(tickets, number, numbered, &users), CPN_FILL_TOGETHER);
-    for (size_t i = 0; i < count; i++) {
-      /* relaxed: nobody writes any more. */
-      const _Atomic uint64_t *words = users + i * tickets->user_words;
-      const uint64_t user[2] = {atomic_load_explicit(&words[0], memory_order_relaxed),
-                                atomic_load_explicit(&words[tickets->user_words - 1], memory_order_relaxed)};
-      hashes[i] = hash_of(claimer->engine, user, tickets->user_words);
-    }
-    cpn_claim_fill_leave(claimer->fill, hashes, number, count, claimer->from, claimer->to);
-    number += count;
+static size_t hash_users(const struct claimer *claimer, uint64_t number, uint64_t end,
+                         uint64_t hashes[CPN_FILL_TOGETHER]) {
+  const uint32_t user_words = claimer->tickets->user_words;
+  const _Atomic uint64_t *users;
+  const size_t count =
+      (size_t)cpn_min_u64(cpn_tickets_users_at(claimer->tickets, number, end - 1, &users), CPN_FILL_TOGETHER);
+  for (size_t i = 0; i < count; i++) {
+    /* relaxed: nobody writes any more. */
+    const _Atomic uint64_t *words = users + i * user_words;
+    const uint64_t user[2] = {atomic_load_explicit(&words[0], memory_order_relaxed),
+                              atomic_load_explicit(&words[user_words - 1], memory_order_relaxed)};
+    hashes[i] = hash_of(claimer->engine, user, user_words);
   }
-  for (uint32_t part = claimer->from; part < claimer->to; part++)
-    cpn_claim_fill_settle(claimer->fill, part, &claimer->settler);
+  return count;
 }
 
-static void *claim_thread(void *argument) {
-  claim_parts(argument);
+static void *leave_share(void *argument) {
+  struct claimer *claimer = argument;
+  const uint64_t numbered = cpn_tickets_numbered(claimer->tickets);
+  const uint64_t end = cpn_claim_fill_from(numbered, claimer->share + 1);
+  for (uint64_t number = cpn_claim_fill_from(numbered, claimer->share); number < end;) {
+    uint64_t hashes[CPN_FILL_TOGETHER];
+    const size_t count = hash_users(claimer, number, end, hashes);
+    cpn_claim_fill_leave(claimer->fill, claimer->share, hashes, number, count);
+    number += count;
+  }
+  cpn_claim_fill_left(claimer->fill, claimer->share);
   return NULL;
+}
+
+static void *settle_parts(void *argument) {
+  struct claimer *claimer = argument;
+  for (;;) {
+    /* relaxed: it only says whose the part is; what was left there was heard of with the thread's start. */
+    const uint32_t part = atomic_fetch_add_explicit(claimer->next_part, 1, memory_order_relaxed);
+    if (part >= claimer->fill->parts) return NULL;
+    cpn_claim_fill_settle(claimer->fill, part, &claimer->settler);
+  }
 }
 
 /* With fewer parts a thread is not worth its start. */
 #define PARTS_FOR_TWO 16u
 
-static void claim_all_parts(const coupon_engine *engine, struct claimer claimers[2], uint32_t parts) {
+/* The same for both claimers, at once if there is a second thread to be had. */
+static void with_both(struct claimer claimers[CPN_FILL_SHARES], void *(*work)(void *claimer)) {
   pthread_t thread;
-  const struct cpn_env *env = &engine->env;
-  bool two = parts >= PARTS_FOR_TWO && env->start_thread != NULL && cpn_env_processors() > 1;
-  claimers[0].to = claimers[1].from = two ? parts / 2 : parts;
-  claimers[1].to = parts;
-  two = two && env->start_thread(env->context, &thread, "coupon-restore", claim_thread, &claimers[1]) == 0;
-  if (!two) claimers[0].to = claimers[1].from = parts;
-  claim_parts(&claimers[0]);
-  if (two) (void)pthread_join(thread, NULL);
+  const struct cpn_env *env = &claimers[0].engine->env;
+  bool two = claimers[0].fill->parts >= PARTS_FOR_TWO && env->start_thread != NULL && cpn_env_processors() > 1;
+  two = two && env->start_thread(env->context, &thread, "coupon-restore", work, &claimers[1]) == 0;
+  (void)work(&claimers[0]);
+  if (two)
+    (void)pthread_join(thread, NULL);
+  else
+    (void)work(&claimers[1]);
 }
 
 /* The claim of this ticket's user; if there is one already, `*twice` becomes the lowest number of a second ticket. */
@@ -218,16 +232,21 @@ static coupon_status claim_strangers(coupon_engine *engine, struct cpn_campaign 
 /* All claims of the campaign, in a set that has begun again for just as many. */
 static coupon_status fill(coupon_engine *engine, struct cpn_campaign *campaign, struct cpn_claim_fill *filling,
                           uint64_t *twice, struct cpn_fault *fault) {
-  struct claimer claimers[2];
+  struct claimer claimers[CPN_FILL_SHARES];
+  _Atomic uint32_t next_part = 0;
   bool enough = true;
-  for (int i = 0; i < 2; i++) {
-    claimers[i] = (struct claimer){.engine = engine, .tickets = &campaign->tickets, .fill = filling};
+  for (uint32_t i = 0; i < CPN_FILL_SHARES; i++) {
+    claimers[i] = (struct claimer){
+        .engine = engine, .tickets = &campaign->tickets, .fill = filling, .share = i, .next_part = &next_part};
     claimers[i].settler = (struct cpn_claim_settler){.same_user = same_user, .context = &campaign->tickets};
     enough = cpn_claim_settler_init(&claimers[i].settler, filling) && enough;
   }
-  if (enough) claim_all_parts(engine, claimers, filling->parts);
+  if (enough) {
+    with_both(claimers, leave_share);
+    with_both(claimers, settle_parts);
+  }
   coupon_status status = enough ? COUPON_OK : no_memory(fault);
-  for (int i = 0; i < 2; i++) {
+  for (uint32_t i = 0; i < CPN_FILL_SHARES; i++) { /* a user's are all with one settler, and in order */
     if (status == COUPON_OK) status = claim_strangers(engine, campaign, &claimers[i].settler, twice, fault);
     cpn_claim_settler_fini(&claimers[i].settler);
   }
