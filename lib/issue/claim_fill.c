@@ -67,8 +67,13 @@ static inline void push_line(_Atomic uint64_t *to, const uint64_t *entries, uint
 #endif
 }
 
+/* Those of a share side by side: they shall stay in the nearest cache. */
+static inline size_t end_at(const struct cpn_claim_fill *fill, uint32_t part, uint32_t share) {
+  return (size_t)share * fill->parts + part;
+}
+
 static inline void leave_one(struct cpn_claim_fill *fill, uint32_t share, uint32_t part, uint64_t entry) {
-  struct cpn_fill_end *end = &fill->ends[(size_t)part * CPN_FILL_SHARES + share];
+  struct cpn_fill_end *end = &fill->ends[end_at(fill, part, share)];
   const uint64_t at = end->left++, in_line = at % CPN_CLAIM_LINE_WORDS;
   if (in_line < CPN_CLAIM_LINE_WORDS - 1) {
     end->entries[in_line] = entry;
@@ -98,7 +103,7 @@ void cpn_claim_fill_leave(struct cpn_claim_fill *fill, uint32_t share, const uin
 
 void cpn_claim_fill_left(struct cpn_claim_fill *fill, uint32_t share) {
   for (uint32_t part = 0; part < fill->parts; part++)
-    CPN_INVARIANT(0, fill->ends[(size_t)part * CPN_FILL_SHARES + share].left >> share_bits(fill) == 0);
+    CPN_INVARIANT(0, fill->ends[end_at(fill, part, share)].left >> share_bits(fill) == 0);
 #if CPN_WIDE_LOADS
   _mm_sfence(); /* what went past the caches is there before anything that is said of it */
 #endif
@@ -228,7 +233,7 @@ static uint32_t put_share(const struct cpn_claim_fill *fill, uint32_t part, uint
                           struct cpn_claim_settler *settler) {
   const _Atomic uint64_t *left = share_words(fill, part, share);
   _Atomic uint64_t *aside = share_words(fill, part, 0);
-  const struct cpn_fill_end *end = &fill->ends[(size_t)part * CPN_FILL_SHARES + share];
+  const struct cpn_fill_end *end = &fill->ends[end_at(fill, part, share)];
   const uint64_t whole = end->left - end->left % CPN_CLAIM_LINE_WORDS;
   for (uint64_t i = 0; i < end->left; i++) {
     const uint64_t entry = i < whole ? word_read(&left[i]) : end->entries[i - whole];

@@ -36,7 +36,7 @@ struct cpn_claim_fill {
   uint32_t line_bits;      /* a part has 2^line_bits lines */
   _Atomic uint64_t *words; /* of the first level */
   uint64_t lines;
-  struct cpn_fill_end ends[]; /* of each part, share by share */
+  struct cpn_fill_end ends[]; /* of each part, by share, then by part */
 };
 
 /* Begins the set again, empty, for so many users. NULL: no memory, and nothing has changed. */
