@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "engine/checkpoint.h"
+#include "engine/checkpoint_pages.h"
 #include "engine/restore.h"
 #include "log/chunk_file.h"
 
@@ -27,7 +28,8 @@ struct loading {
   uint64_t log_bytes;          /* that follow: an estimate, for progress */
   /* The campaign whose tickets are being loaded. */
   struct cpn_campaign *campaign;
-  uint64_t number, lsn; /* the last of its tickets, and what the next one's LSN has to pass */
+  uint64_t number; /* the last of its tickets */
+  struct cpn_checkpoint_bounds bounds;
 };
 
 static coupon_status damaged(struct loading *loading, struct cpn_fault *fault, const char *message) {
@@ -128,24 +130,41 @@ static coupon_status begin_tickets(struct loading *loading, const struct cpn_chu
     return damaged(loading, fault, "tickets are not in order");
   loading->campaign = campaign;
   loading->number = 0;
-  loading->lsn = cpn_max_u64(campaign->created_lsn, lsn_at(&campaign->opened_lsn));
+  const uint64_t closed = lsn_at(&campaign->closed_lsn);
+  loading->bounds = (struct cpn_checkpoint_bounds){
+      .lsn_before = cpn_max_u64(campaign->created_lsn, lsn_at(&campaign->opened_lsn)),
+      .lsn_max = closed == 0 ? loading->header.lsn : cpn_min_u64(loading->header.lsn, closed - 1),
+      .last_ns = loading->header.time_ns};
   return cpn_campaign_is_live(campaign) ? COUPON_OK : damaged(loading, fault, "tickets of a released campaign");
 }
 
-/* LSNs rise, by a record's length at least (tickets are found by them), within what the campaign and the checkpoint allow; all else is cpn_restore_tickets()'s to check. */
-static bool lsns_are_possible(struct loading *loading, uint32_t count) {
-  const uint64_t closed = lsn_at(&loading->campaign->closed_lsn);
+/* LSNs rise, by a record's length at least (tickets are found by them), within what the campaign and the checkpoint allow; all
+ * else is cpn_restore_tickets()'s to check. */
+static bool lsns_are_possible(struct loading *loading, const struct cpn_restored *rows, uint32_t count) {
   const uint64_t record_bytes = (uint64_t)cpn_issue_words(loading->campaign->tickets.user_words) * 8;
+  struct cpn_checkpoint_bounds *bounds = &loading->bounds;
   bool possible = true;
-  uint64_t before = loading->lsn, last_ns = 0;
   for (uint32_t i = 0; i < count; i++) {
-    possible &= loading->rows[i].lsn > before && loading->rows[i].lsn - before >= record_bytes;
-    before = loading->rows[i].lsn;
-    last_ns = cpn_max_u64(last_ns, loading->rows[i].time_ns);
+    possible &= rows[i].lsn > bounds->lsn_before && rows[i].lsn - bounds->lsn_before >= record_bytes &&
+                rows[i].time_ns <= bounds->last_ns;
+    bounds->lsn_before = rows[i].lsn;
   }
-  loading->lsn = before;
-  return possible && before <= loading->header.lsn && (closed == 0 || before < closed) &&
-         last_ns <= loading->header.time_ns;
+  return possible && bounds->lsn_before <= bounds->lsn_max;
+}
+
+/* Those behind the first `done`, which had their effect as pages; what is wrong with one of these shows here. */
+static coupon_status load_rows(struct loading *loading, const struct cpn_chunk *chunk, const unsigned char *payload,
+                               uint32_t done, struct cpn_fault *fault) {
+  /* As words, which is all that a row has. */
+  uint64_t *words = (uint64_t *)(void *)loading->rows;
+  const struct cpn_restored *rows = loading->rows + done;
+  struct cpn_campaign *campaign = loading->campaign;
+  if (cpn_tickets_decode(words, chunk->count, campaign->tickets.user_words, payload, chunk->payload_bytes) !=
+      CPN_DECODED_OK)
+    return damaged(loading, fault, "tickets do not fill their chunk");
+  if (!lsns_are_possible(loading, rows, chunk->count - done))
+    return damaged(loading, fault, "tickets' LSNs or times cannot be");
+  return cpn_restore_tickets(loading->engine, campaign, rows, chunk->count - done, fault);
 }
 
 static coupon_status load_tickets(struct loading *loading, const struct cpn_chunk *chunk, const unsigned char *payload,
@@ -157,13 +176,10 @@ static coupon_status load_tickets(struct loading *loading, const struct cpn_chun
   struct cpn_campaign *campaign = loading->campaign;
   if (chunk->first_number != loading->number + 1 || chunk->count > campaign->kept.tickets - loading->number)
     return damaged(loading, fault, "tickets' numbers are not in order");
-  /* As words, which is all that a row has. */
-  uint64_t *words = (uint64_t *)(void *)loading->rows;
-  if (cpn_tickets_decode(words, chunk->count, campaign->tickets.user_words, payload, chunk->payload_bytes) !=
-      CPN_DECODED_OK)
-    return damaged(loading, fault, "tickets do not fill their chunk");
-  if (!lsns_are_possible(loading, chunk->count)) return damaged(loading, fault, "tickets' LSNs or times cannot be");
-  coupon_status status = cpn_restore_tickets(loading->engine, campaign, loading->rows, chunk->count, fault);
+  uint32_t done = 0;
+  const bool whole = cpn_checkpoint_load_pages(loading->engine, campaign, &loading->bounds, chunk->count, payload,
+                                               chunk->payload_bytes, &done);
+  coupon_status status = whole ? COUPON_OK : load_rows(loading, chunk, payload, done, fault);
   loading->number += chunk->count;
   loading->tickets += chunk->count;
   return status;

@@ -8,6 +8,7 @@
 #define CPN_ENGINE_RESTORE_H
 
 #include "engine/engine.h"
+#include "issue/ticket_pages.h"
 
 /* Appends `count` tickets of one campaign, in order, with all rules of docs/FORMAT.md checked but that of the user's kind,
  * which is the caller's to check, and of one ticket to a user, which may be left to cpn_restore_settle(). COUPON_OK,
@@ -16,6 +17,11 @@
 CPN_MUST_CHECK coupon_status cpn_restore_tickets(coupon_engine *engine, struct cpn_campaign *campaign,
                                                  const struct cpn_restored *rows, size_t count,
                                                  struct cpn_fault *fault);
+
+/* Appends a page of tickets that lies packed as memory would have it, as cpn_restore_tickets() would its rows. False: it cannot be
+ * taken so, or breaks a rule; nothing has changed, and its rows are to be given. */
+CPN_MUST_CHECK bool cpn_restore_page(coupon_engine *engine, struct cpn_campaign *campaign,
+                                     const struct cpn_packed_page *page);
 
 /* Ends the restoring: until then no user can be looked up, and a user's second ticket may have passed. `*twice_lsn` is the
  * LSN of the first such one in the order of the log, 0 if there is none. COUPON_OK or COUPON_E_NOMEM. */

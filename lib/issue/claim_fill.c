@@ -62,7 +62,8 @@ static inline void push_line(_Atomic uint64_t *to, const uint64_t *entries, uint
   _mm_stream_si128(line + 3, _mm_set_epi64x((long long)last, (long long)entries[6]));
 #else
   /* relaxed: nobody else is there. */
-  for (uint32_t i = 0; i < CPN_CLAIM_LINE_WORDS - 1; i++) atomic_store_explicit(&to[i], entries[i], memory_order_relaxed);
+  for (uint32_t i = 0; i < CPN_CLAIM_LINE_WORDS - 1; i++)
+    atomic_store_explicit(&to[i], entries[i], memory_order_relaxed);
   atomic_store_explicit(&to[CPN_CLAIM_LINE_WORDS - 1], last, memory_order_relaxed);
 #endif
 }
@@ -189,10 +190,8 @@ static void compare_with(struct cpn_claim_settler *settler, const uint64_t *line
 
 /* Whether two words of a line may bear one tag: their high 16 bits. */
 static inline bool has_tag_twice(__m128i ab, __m128i cd, __m128i ef, __m128i gh) {
-  __m128i low = _mm_castps_si128(
-      _mm_shuffle_ps(_mm_castsi128_ps(ab), _mm_castsi128_ps(cd), _MM_SHUFFLE(3, 1, 3, 1)));
-  __m128i high = _mm_castps_si128(
-      _mm_shuffle_ps(_mm_castsi128_ps(ef), _mm_castsi128_ps(gh), _MM_SHUFFLE(3, 1, 3, 1)));
+  __m128i low = _mm_castps_si128(_mm_shuffle_ps(_mm_castsi128_ps(ab), _mm_castsi128_ps(cd), _MM_SHUFFLE(3, 1, 3, 1)));
+  __m128i high = _mm_castps_si128(_mm_shuffle_ps(_mm_castsi128_ps(ef), _mm_castsi128_ps(gh), _MM_SHUFFLE(3, 1, 3, 1)));
   __m128i tags = _mm_packs_epi32(_mm_srai_epi32(low, 16), _mm_srai_epi32(high, 16));
   __m128i same = _mm_or_si128(_mm_cmpeq_epi16(tags, TURNED(tags, 1)), _mm_cmpeq_epi16(tags, TURNED(tags, 2)));
   same = _mm_or_si128(same, _mm_cmpeq_epi16(tags, TURNED(tags, 3)));

@@ -10,7 +10,7 @@ _Static_assert((UINT64_C(1) << (FIRST_USERS_BITS + CPN_CHUNKS_MAX)) - (UINT64_C(
                    COUPON_STOCK_MAX,
                "the chunks reach the largest stock");
 
-#define PACKED ((uintptr_t)1)
+#define PACKED CPN_TICKETS_PACKED
 
 /* Every page has this many rows, but the last one only what the stock leaves. */
 static uint32_t page_rows(const struct cpn_tickets *tickets, uint64_t page) {

@@ -27,6 +27,8 @@ struct cpn_user {
 /* Tickets to a page: 4 KiB of wide rows. */
 #define CPN_TICKET_PAGE 256u
 
+#define CPN_TICKETS_PACKED ((uintptr_t)1)
+
 struct cpn_ticket_page {
   _Atomic uint64_t first_stamp; /* of its first ticket, for finding by LSN; written with that ticket */
   _Atomic uintptr_t rows;       /* struct cpn_ticket_row *, or struct cpn_ticket_pack * + 1; 0: none yet */

@@ -134,6 +134,17 @@ static inline size_t cpn_tickets_payload_max(uint32_t count) {
 
 /* The payload of `count` tickets whose LSNs and times rise; returns its length. `user_words` is 1 or 2. */
 size_t cpn_tickets_encode(const uint64_t *tickets, uint32_t count, uint32_t user_words, unsigned char *payload);
+/* What page says of `count` tickets, as docs/FORMAT.md has it: LSN of ticket i = lsn + i step + 8 d, time = time_ns + unit e. */
+struct cpn_tickets_page {
+  uint64_t lsn, time_ns;
+  uint32_t step, unit;
+  unsigned p, q;             /* bits of a d, of an e */
+  const unsigned char *bits; /* the d's, then the e's; whole words */
+};
+/* The page that begins at `bytes`; sets its length. False: there is none. Whether all numbers fit is not looked at. */
+CPN_MUST_CHECK bool cpn_tickets_page_decode(struct cpn_tickets_page *page, uint32_t count, const unsigned char *bytes,
+                                            size_t size, size_t *length);
+
 /* The whole payload, or DAMAGED. */
 enum cpn_decoded cpn_tickets_decode(uint64_t *tickets, uint32_t count, uint32_t user_words,
                                     const unsigned char *payload, size_t size);

@@ -24,15 +24,9 @@ enum {
 /* Our clock steps by microseconds; a caller's own may not. */
 #define MICROSECOND 1000u
 
-struct page {
-  uint64_t lsn, time_ns;
-  uint32_t step, unit;
-  unsigned p, q; /* bits of a delta of LSNs, of times */
-};
-
 static unsigned bits_for(uint64_t value) { return value == 0 ? 0 : 64 - (unsigned)__builtin_clzll(value); }
 
-static size_t bits_size(const struct page *page, uint32_t count) {
+static size_t bits_size(const struct cpn_tickets_page *page, uint32_t count) {
   return ((size_t)count * (page->p + page->q) + 63) / 64 * 8;
 }
 
@@ -40,18 +34,18 @@ static uint64_t word_of(const uint64_t *tickets, uint32_t i, unsigned word) {
   return tickets[(size_t)i * CPN_TICKET_WORDS + word];
 }
 
-static uint64_t lsn_delta(const struct page *page, const uint64_t *tickets, uint32_t i) {
+static uint64_t lsn_delta(const struct cpn_tickets_page *page, const uint64_t *tickets, uint32_t i) {
   return (word_of(tickets, i, LSN_OF) - page->lsn - (uint64_t)i * page->step) / 8;
 }
 
-static uint64_t time_delta(const struct page *page, const uint64_t *tickets, uint32_t i) {
+static uint64_t time_delta(const struct cpn_tickets_page *page, const uint64_t *tickets, uint32_t i) {
   return (word_of(tickets, i, TIME_OF) - page->time_ns) / page->unit;
 }
 
-static void measure(struct page *page, const uint64_t *tickets, uint32_t count) {
+static void measure(struct cpn_tickets_page *page, const uint64_t *tickets, uint32_t count) {
   uint64_t step = UINT32_MAX & ~UINT32_C(7), times = 0, lsns = 0;
-  *page =
-      (struct page){.lsn = word_of(tickets, 0, LSN_OF), .time_ns = word_of(tickets, 0, TIME_OF), .unit = MICROSECOND};
+  *page = (struct cpn_tickets_page){
+      .lsn = word_of(tickets, 0, LSN_OF), .time_ns = word_of(tickets, 0, TIME_OF), .unit = MICROSECOND};
   for (uint32_t i = 1; i < count; i++) {
     step = cpn_min_u64(step, word_of(tickets, i, LSN_OF) - word_of(tickets, i - 1, LSN_OF));
     if ((word_of(tickets, i, TIME_OF) - page->time_ns) % MICROSECOND != 0) page->unit = 1;
@@ -84,7 +78,7 @@ static uint64_t get_bits(const unsigned char *bytes, size_t at, unsigned bits) {
 }
 
 static size_t page_encode(const uint64_t *tickets, uint32_t count, unsigned char *bytes) {
-  struct page page;
+  struct cpn_tickets_page page;
   measure(&page, tickets, count);
   const size_t size = bits_size(&page, count), times_at = (size_t)count * page.p;
   memset(bytes, 0, PAGE_BITS + size);
@@ -118,33 +112,40 @@ size_t cpn_tickets_encode(const uint64_t *tickets, uint32_t count, uint32_t user
 /* --- decoding ------------------------------------------------------------------------------------ */
 
 /* The head, if a page of `count` can have it and fits into `size`. */
-static bool page_head(struct page *page, const unsigned char *bytes, size_t size, uint32_t count) {
+static bool page_head(struct cpn_tickets_page *page, const unsigned char *bytes, size_t size, uint32_t count) {
   if (size < PAGE_BITS) return false;
-  *page = (struct page){.lsn = cpn_get_u64(bytes + PAGE_LSN),
-                        .time_ns = cpn_get_u64(bytes + PAGE_TIME),
-                        .step = cpn_get_u32(bytes + PAGE_STEP),
-                        .unit = cpn_get_u32(bytes + PAGE_UNIT),
-                        .p = bytes[PAGE_P],
-                        .q = bytes[PAGE_Q]};
+  *page = (struct cpn_tickets_page){.lsn = cpn_get_u64(bytes + PAGE_LSN),
+                                    .time_ns = cpn_get_u64(bytes + PAGE_TIME),
+                                    .step = cpn_get_u32(bytes + PAGE_STEP),
+                                    .unit = cpn_get_u32(bytes + PAGE_UNIT),
+                                    .p = bytes[PAGE_P],
+                                    .q = bytes[PAGE_Q]};
   return page->p <= 64 && page->q <= 64 && page->unit != 0 && page->step % 8 == 0 && page->lsn % 8 == 0 &&
          cpn_all_zero(bytes + PAGE_ZERO, PAGE_BITS - PAGE_ZERO) && bits_size(page, count) <= size - PAGE_BITS;
 }
 
 /* The bits behind the last delta are zero, so that one meaning has one form. */
-static bool rest_is_zero(const struct page *page, const unsigned char *bits, uint32_t count) {
+static bool rest_is_zero(const struct cpn_tickets_page *page, uint32_t count) {
   const size_t used = (size_t)count * (page->p + page->q);
-  return used % 64 == 0 || get_bits(bits, used, 64 - used % 64) == 0;
+  return used % 64 == 0 || get_bits(page->bits, used, 64 - used % 64) == 0;
 }
 
-static bool page_decode(uint64_t *tickets, uint32_t count, const unsigned char *bytes, size_t size, size_t *length) {
-  struct page page;
-  if (!page_head(&page, bytes, size, count)) return false;
-  const unsigned char *bits = bytes + PAGE_BITS;
+bool cpn_tickets_page_decode(struct cpn_tickets_page *page, uint32_t count, const unsigned char *bytes, size_t size,
+                             size_t *length) {
+  if (!page_head(page, bytes, size, count)) return false;
+  page->bits = bytes + PAGE_BITS;
+  *length = PAGE_BITS + bits_size(page, count);
+  return rest_is_zero(page, count);
+}
+
+static bool rows_decode(uint64_t *tickets, uint32_t count, const unsigned char *bytes, size_t size, size_t *length) {
+  struct cpn_tickets_page page;
+  if (!cpn_tickets_page_decode(&page, count, bytes, size, length)) return false;
   const size_t times_at = (size_t)count * page.p;
-  bool fits = rest_is_zero(&page, bits, count);
+  bool fits = true;
   for (uint32_t i = 0; i < count; i++) {
-    uint64_t lsn = get_bits(bits, (size_t)i * page.p, page.p),
-             time = get_bits(bits, times_at + (size_t)i * page.q, page.q);
+    uint64_t lsn = get_bits(page.bits, (size_t)i * page.p, page.p),
+             time = get_bits(page.bits, times_at + (size_t)i * page.q, page.q);
     fits &= !__builtin_mul_overflow(lsn, UINT64_C(8), &lsn) && !__builtin_add_overflow(lsn, page.lsn, &lsn) &&
             !__builtin_add_overflow(lsn, (uint64_t)i * page.step, &lsn);
     fits &=
@@ -152,7 +153,6 @@ static bool page_decode(uint64_t *tickets, uint32_t count, const unsigned char *
     tickets[(size_t)i * CPN_TICKET_WORDS + LSN_OF] = lsn;
     tickets[(size_t)i * CPN_TICKET_WORDS + TIME_OF] = time;
   }
-  *length = PAGE_BITS + bits_size(&page, count);
   return fits;
 }
 
@@ -170,7 +170,7 @@ enum cpn_decoded cpn_tickets_decode(uint64_t *tickets, uint32_t count, uint32_t 
   for (uint32_t i = 0; i < count; i += CPN_TICKETS_PAGE) {
     const uint32_t of_page = (uint32_t)cpn_min_u64(CPN_TICKETS_PAGE, count - i);
     size_t length = 0;
-    if (!page_decode(tickets + (size_t)i * CPN_TICKET_WORDS, of_page, payload + at, size - at, &length))
+    if (!rows_decode(tickets + (size_t)i * CPN_TICKET_WORDS, of_page, payload + at, size - at, &length))
       return CPN_DECODED_DAMAGED;
     at += length;
   }

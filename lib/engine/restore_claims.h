@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Claims of tickets that come back at recovery. Nobody else is there: a claim is made by a plain store, and leads to the
+ * ticket's number at once.
+ */
+#ifndef CPN_ENGINE_RESTORE_CLAIMS_H
+#define CPN_ENGINE_RESTORE_CLAIMS_H
+
+#include "engine/engine.h"
+
+/* Whether this ticket gets its claim only by cpn_restore_deferred_claims(). Users without a limit are counted at their first
+ * ticket, which has to be known at once. */
+bool cpn_restore_is_deferred(const struct cpn_campaign *campaign, uint64_t number);
+
+/* Claims for tickets `number` …, whose users are written, up to the first that may not have one; `*claimed` are before it.
+ * COUPON_OK, COUPON_E_CORRUPT or COUPON_E_NOMEM. */
+CPN_MUST_CHECK coupon_status cpn_restore_claims(coupon_engine *engine, struct cpn_campaign *campaign, uint64_t number,
+                                                const struct cpn_restored *rows, size_t count, size_t *claimed,
+                                                struct cpn_fault *fault);
+
+/* Claims for all tickets of the campaign that were deferred. `*twice` becomes the lowest number of a user's second ticket;
+ * UINT64_MAX: none. COUPON_OK or COUPON_E_NOMEM. */
+CPN_MUST_CHECK coupon_status cpn_restore_deferred_claims(coupon_engine *engine, struct cpn_campaign *campaign,
+                                                         uint64_t *twice, struct cpn_fault *fault);
+
+/* What was issued under a limit has to fit again. Live, the keeper has packed whenever it could; here it is done when
+ * memory runs out. True: there is more now. */
+bool cpn_restore_make_the_most_of_memory(coupon_engine *engine);
+coupon_status cpn_restore_no_memory(struct cpn_fault *fault);
+
+#endif
