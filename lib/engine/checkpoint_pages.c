@@ -26,8 +26,8 @@ static bool is_within(struct cpn_packed_page *page, uint64_t record_bytes, struc
 }
 
 bool cpn_checkpoint_load_pages(coupon_engine *engine, struct cpn_campaign *campaign,
-                                   struct cpn_checkpoint_bounds *bounds, uint32_t count, const unsigned char *payload,
-                                   size_t size, uint32_t *done) {
+                               struct cpn_checkpoint_bounds *bounds, uint32_t count, const unsigned char *payload,
+                               size_t size, uint32_t *done) {
   const uint32_t user_words = campaign->tickets.user_words;
   const uint64_t record_bytes = (uint64_t)cpn_issue_words(user_words) * 8;
   size_t at = (size_t)count * user_words * 8, length = 0; /* the first page lies behind the users */

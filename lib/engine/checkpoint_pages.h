@@ -15,7 +15,7 @@ struct cpn_checkpoint_bounds {
  * `*done` tickets have taken effect, and `bounds` have moved on. True: that was all, and the chunk is sound. False: the others
  * are to be taken as rows, which is where a fault shows. */
 bool cpn_checkpoint_load_pages(coupon_engine *engine, struct cpn_campaign *campaign,
-                                   struct cpn_checkpoint_bounds *bounds, uint32_t count, const unsigned char *payload,
-                                   size_t size, uint32_t *done);
+                               struct cpn_checkpoint_bounds *bounds, uint32_t count, const unsigned char *payload,
+                               size_t size, uint32_t *done);
 
 #endif

@@ -41,7 +41,8 @@ bool cpn_restore_make_the_most_of_memory(coupon_engine *engine) {
 
 static bool add_level(coupon_engine *engine, struct cpn_campaign *campaign, const struct cpn_claim_place *place) {
   return cpn_claim_add_level(&campaign->claims, &engine->memory, place) ||
-         (cpn_restore_make_the_most_of_memory(engine) && cpn_claim_add_level(&campaign->claims, &engine->memory, place));
+         (cpn_restore_make_the_most_of_memory(engine) &&
+          cpn_claim_add_level(&campaign->claims, &engine->memory, place));
 }
 
 /* --- claims -------------------------------------------------------------------------------------- */
@@ -86,8 +87,8 @@ static inline coupon_status claim(coupon_engine *engine, struct cpn_campaign *ca
 }
 
 coupon_status cpn_restore_claims(coupon_engine *engine, struct cpn_campaign *campaign, uint64_t number,
-                               const struct cpn_restored *rows, size_t count, size_t *claimed,
-                               struct cpn_fault *fault) {
+                                 const struct cpn_restored *rows, size_t count, size_t *claimed,
+                                 struct cpn_fault *fault) {
   const uint32_t user_words = campaign->tickets.user_words;
   uint64_t hashes[CPN_TICKET_PAGE];
   for (size_t i = 0; i < count; i++) hashes[i] = hash_of(engine, rows[i].user, user_words);
@@ -257,7 +258,7 @@ static bool is_affordable(const coupon_engine *engine, uint64_t users) {
 }
 
 coupon_status cpn_restore_deferred_claims(coupon_engine *engine, struct cpn_campaign *campaign, uint64_t *twice,
-                                    struct cpn_fault *fault) {
+                                          struct cpn_fault *fault) {
   const uint64_t numbered = cpn_tickets_numbered(&campaign->tickets);
   *twice = UINT64_MAX;
   if (!cpn_restore_is_deferred(campaign, numbered)) return COUPON_OK;

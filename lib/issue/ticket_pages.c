@@ -64,8 +64,7 @@ bool cpn_packed_page_rises(struct cpn_packed_page *page, uint64_t stamp_bytes) {
 /* relaxed, all stores and loads: nobody else is there; whoever comes later gets the engine from the one who recovered it. */
 
 static void add_bytes(struct cpn_tickets *tickets, size_t bytes) {
-  const uint64_t before = atomic_load_explicit(&tickets->bytes, memory_order_relaxed);
-  atomic_store_explicit(&tickets->bytes, before + bytes, memory_order_relaxed);
+  atomic_fetch_add_explicit(&tickets->bytes, bytes, memory_order_relaxed);
 }
 
 /* The index behind the last element that lies in one piece of memory with this one; 0: no memory. */
@@ -104,10 +103,20 @@ bool cpn_tickets_restore_page(struct cpn_tickets *tickets, struct cpn_memory *me
   for (size_t i = 0; i < (size_t)CPN_TICKET_PAGE * tickets->user_words; i++)
     atomic_store_explicit(&users[i], cpn_get_u64(page->users + i * 8), memory_order_relaxed);
   atomic_store_explicit(&cpn_tickets_page(tickets, p)->first_stamp, page->first_stamp, memory_order_relaxed);
-  atomic_store_explicit(&cpn_tickets_page(tickets, p)->rows, (uintptr_t)pack | CPN_TICKETS_PACKED, memory_order_relaxed);
+  atomic_store_explicit(&cpn_tickets_page(tickets, p)->rows, (uintptr_t)pack | CPN_TICKETS_PACKED,
+                        memory_order_relaxed);
   atomic_store_explicit(&tickets->room, before + CPN_TICKET_PAGE, memory_order_relaxed);
   add_bytes(tickets, size);
   tickets->packed++;
   cpn_tickets_count_in(tickets, before + CPN_TICKET_PAGE);
+  return true;
+}
+
+bool cpn_tickets_touch_ahead(struct cpn_tickets *tickets, struct cpn_memory *memory, uint64_t from, uint64_t number) {
+  for (uint64_t end = from - 1; end < number;) {
+    end = ensure(tickets, &tickets->users, memory, end);
+    if (end == 0) return false;
+  }
+  cpn_tickets_touch(tickets, from, number);
   return true;
 }

@@ -453,10 +453,14 @@ Test(restore, settled_claims_are_where_whoever_looks_finds_them) {
     cr_assert_not_null(fill);
     struct cpn_claim_settler settler = {.same_user = same_in_crowd, .context = &crowd};
     cr_assert(cpn_claim_settler_init(&settler, fill));
-    for (uint64_t number = 1; number <= CROWD; number += 40) /* some parts, then the others */
-      cpn_claim_fill_leave(fill, &crowd.hash[number], number, 40, 0, fill->parts / 2);
-    for (uint64_t number = 1; number <= CROWD; number += 50)
-      cpn_claim_fill_leave(fill, &crowd.hash[number], number, 50, fill->parts / 2, fill->parts);
+    for (uint32_t share = CPN_FILL_SHARES; share-- > 0;) { /* whichever comes first */
+      const uint64_t end = cpn_claim_fill_from(CROWD, share + 1);
+      for (uint64_t number = cpn_claim_fill_from(CROWD, share), count; number < end; number += count) {
+        count = cpn_min_u64(1 + below(CPN_FILL_TOGETHER), end - number);
+        cpn_claim_fill_leave(fill, share, &crowd.hash[number], number, count);
+      }
+      cpn_claim_fill_left(fill, share);
+    }
     for (uint32_t part = 0; part < fill->parts; part++) cpn_claim_fill_settle(fill, part, &settler);
     for (size_t i = 0; i < settler.stranger_count; i++) crowd.stranger[settler.strangers[i]] = true;
     for (uint64_t number = 1; number <= CROWD; number++)
