@@ -9,7 +9,6 @@
 #include "engine/checkpoint.h"
 #include "engine/checkpoint_pages.h"
 #include "engine/restore.h"
-#include "engine/restore_touch.h"
 #include "log/chunk_file.h"
 
 /* How much of the file is in memory at once. */
@@ -31,7 +30,6 @@ struct loading {
   struct cpn_campaign *campaign;
   uint64_t number; /* the last of its tickets */
   struct cpn_checkpoint_bounds bounds;
-  struct cpn_restore_touch touch;
 };
 
 static coupon_status damaged(struct loading *loading, struct cpn_fault *fault, const char *message) {
@@ -137,11 +135,7 @@ static coupon_status begin_tickets(struct loading *loading, const struct cpn_chu
       .lsn_before = cpn_max_u64(campaign->created_lsn, lsn_at(&campaign->opened_lsn)),
       .lsn_max = closed == 0 ? loading->header.lsn : cpn_min_u64(loading->header.lsn, closed - 1),
       .last_ns = loading->header.time_ns};
-  if (!cpn_campaign_is_live(campaign)) return damaged(loading, fault, "tickets of a released campaign");
-  /* So many are said to follow; of those the file may have room for. */
-  if (campaign->kept.tickets <= loading->header.size / (campaign->tickets.user_words * sizeof(uint64_t)))
-    cpn_restore_touch_begin(&loading->touch, loading->engine, campaign, campaign->kept.tickets);
-  return COUPON_OK;
+  return cpn_campaign_is_live(campaign) ? COUPON_OK : damaged(loading, fault, "tickets of a released campaign");
 }
 
 /* LSNs rise, by a record's length at least (tickets are found by them), within what the campaign and the checkpoint allow; all
@@ -230,7 +224,6 @@ static coupon_status load_all(struct loading *loading, struct cpn_fault *fault) 
     status = load_chunk(loading, fault);
     cpn_recovery_progress(loading->engine, loading->reader.offset, loading->log_bytes + loading->header.size);
   }
-  cpn_restore_touch_end(&loading->touch);
   if (status == COUPON_OK) status = check_totals(loading, fault);
   if (status == COUPON_OK) cpn_clock_raise(&loading->engine->clock, loading->header.time_ns);
   return status;

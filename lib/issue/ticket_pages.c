@@ -111,12 +111,3 @@ bool cpn_tickets_restore_page(struct cpn_tickets *tickets, struct cpn_memory *me
   cpn_tickets_count_in(tickets, before + CPN_TICKET_PAGE);
   return true;
 }
-
-bool cpn_tickets_touch_ahead(struct cpn_tickets *tickets, struct cpn_memory *memory, uint64_t from, uint64_t number) {
-  for (uint64_t end = from - 1; end < number;) {
-    end = ensure(tickets, &tickets->users, memory, end);
-    if (end == 0) return false;
-  }
-  cpn_tickets_touch(tickets, from, number);
-  return true;
-}

@@ -28,8 +28,4 @@ CPN_MUST_CHECK bool cpn_packed_page_rises(struct cpn_packed_page *page, uint64_t
 CPN_MUST_CHECK bool cpn_tickets_restore_page(struct cpn_tickets *tickets, struct cpn_memory *memory,
                                              const struct cpn_packed_page *page);
 
-/* Makes and touches memory for the users of tickets `from` … `number`, of which whoever appends is still far. False: no memory. */
-CPN_MUST_CHECK bool cpn_tickets_touch_ahead(struct cpn_tickets *tickets, struct cpn_memory *memory, uint64_t from,
-                                            uint64_t number);
-
 #endif
