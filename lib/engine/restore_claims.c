@@ -190,16 +190,28 @@ static void with_both(struct claimer claimers[CPN_FILL_SHARES], void *(*work)(vo
 }
 
 /* The claim of this ticket's user; if there is one already, `*twice` becomes the lowest number of a second ticket. */
-static coupon_status claim_one(coupon_engine *engine, struct cpn_campaign *campaign, uint64_t number, uint64_t *twice,
-                               struct cpn_fault *fault) {
-  const struct cpn_user user = user_of(engine, &campaign->tickets, number);
+static coupon_status claim_one(coupon_engine *engine, struct cpn_campaign *campaign, const struct cpn_user *user,
+                               uint64_t number, uint64_t *twice, struct cpn_fault *fault) {
   struct cpn_claim_place place;
-  coupon_status status = find_or_grow(engine, campaign, &user, &place, fault);
+  coupon_status status = find_or_grow(engine, campaign, user, &place, fault);
   if (status != COUPON_OK) return status;
   if (place.seen != 0)
     *twice = cpn_min_u64(*twice, number);
   else
-    cpn_claim_write(place.word, cpn_claim_numbered(user.hash, number));
+    cpn_claim_write(place.word, cpn_claim_numbered(user->hash, number));
+  return COUPON_OK;
+}
+
+/* Their users and lines lie anywhere in memory, and are asked for together. */
+static coupon_status claim_some(coupon_engine *engine, struct cpn_campaign *campaign, const uint64_t *numbers,
+                                size_t count, uint64_t *twice, struct cpn_fault *fault) {
+  struct cpn_user users[CPN_FILL_TOGETHER];
+  for (size_t i = 0; i < count; i++) users[i] = user_of(engine, &campaign->tickets, numbers[i]);
+  for (size_t i = 0; i < count; i++) cpn_claim_prefetch_all(&campaign->claims, users[i].hash);
+  for (size_t i = 0; i < count; i++) {
+    coupon_status status = claim_one(engine, campaign, &users[i], numbers[i], twice, fault);
+    if (status != COUPON_OK) return status;
+  }
   return COUPON_OK;
 }
 
@@ -209,8 +221,9 @@ static coupon_status claim_strangers(coupon_engine *engine, struct cpn_campaign 
                                      struct cpn_fault *fault) {
   *twice = cpn_min_u64(*twice, settler->twice);
   if (settler->no_memory) return cpn_restore_no_memory(fault);
-  for (size_t i = 0; i < settler->stranger_count; i++) {
-    coupon_status status = claim_one(engine, campaign, settler->strangers[i], twice, fault);
+  for (size_t at = 0; at < settler->stranger_count; at += CPN_FILL_TOGETHER) {
+    const size_t count = (size_t)cpn_min_u64(settler->stranger_count - at, CPN_FILL_TOGETHER);
+    coupon_status status = claim_some(engine, campaign, &settler->strangers[at], count, twice, fault);
     if (status != COUPON_OK) return status;
   }
   return COUPON_OK;
@@ -245,7 +258,8 @@ static coupon_status claim_one_by_one(coupon_engine *engine, struct cpn_campaign
                                       struct cpn_fault *fault) {
   const uint64_t numbered = cpn_tickets_numbered(&campaign->tickets);
   for (uint64_t number = DEFER_FROM + 1; number <= numbered && *twice == UINT64_MAX; number++) {
-    coupon_status status = claim_one(engine, campaign, number, twice, fault);
+    const struct cpn_user user = user_of(engine, &campaign->tickets, number);
+    coupon_status status = claim_one(engine, campaign, &user, number, twice, fault);
     if (status != COUPON_OK) return status;
   }
   return COUPON_OK;

@@ -161,6 +161,15 @@ static uint32_t line_look(const _Atomic uint64_t *line, uint64_t tag, uint32_t f
   return CPN_CLAIM_LINE_WORDS;
 }
 
+void cpn_claim_prefetch_all(const struct cpn_claim_set *set, uint64_t hash) {
+  const struct cpn_claim_level *level = cpn_claim_level_at(set, 0);
+  if (level == NULL) return;
+  const uint64_t home = cpn_claim_home(hash, 0, set->first_lines);
+  __builtin_prefetch((const void *)&level->words[home * CPN_CLAIM_LINE_WORDS], 1);
+  __builtin_prefetch((const void *)&level->words[(home ^ 1) * CPN_CLAIM_LINE_WORDS], 1);
+  prefetch_levels(set, hash, 1);
+}
+
 void cpn_claim_walk(const struct cpn_claim_set *set, uint64_t hash, uint32_t at, struct cpn_claim_place *place) {
   const uint64_t tag = cpn_claim_tag(hash);
   if (at == CPN_CLAIM_WINDOW) prefetch_levels(set, hash, 1);

@@ -237,6 +237,9 @@ static inline void cpn_claim_prefetch(const struct cpn_claim_set *set, uint64_t 
   __builtin_prefetch((const void *)cpn_claim_line(set, hash), 1);
 }
 
+/* The same for whoever will look further: for both lines of the pair, and for the first one of each further level. */
+void cpn_claim_prefetch_all(const struct cpn_claim_set *set, uint64_t hash);
+
 /* All changes of a claim. Making it PENDING is seq_cst, as for the stock's word: the protocol was checked under
  * sequential consistency. */
 static inline bool cpn_claim_swap(_Atomic uint64_t *word, uint64_t from, uint64_t to) {
