@@ -206,6 +206,7 @@ static coupon_status claim_one(coupon_engine *engine, struct cpn_campaign *campa
 static coupon_status claim_some(coupon_engine *engine, struct cpn_campaign *campaign, const uint64_t *numbers,
                                 size_t count, uint64_t *twice, struct cpn_fault *fault) {
   struct cpn_user users[CPN_FILL_TOGETHER];
+  for (size_t i = 0; i < count; i++) __builtin_prefetch(cpn_chunks_at(&campaign->tickets.users, numbers[i] - 1));
   for (size_t i = 0; i < count; i++) users[i] = user_of(engine, &campaign->tickets, numbers[i]);
   for (size_t i = 0; i < count; i++) cpn_claim_prefetch_all(&campaign->claims, users[i].hash);
   for (size_t i = 0; i < count; i++) {
