@@ -89,19 +89,37 @@ static struct cpn_ticket_pack *pack_create(struct cpn_memory *memory, const stru
   return pack;
 }
 
+/* Memory for the users behind the first `before`, in as many pieces as they lie in. False: there is none. */
+static bool make_room(struct cpn_tickets *tickets, struct cpn_memory *memory, uint64_t before) {
+  for (uint64_t at = before; at < before + CPN_TICKET_PAGE;) {
+    at = ensure(tickets, &tickets->users, memory, at);
+    if (at == 0) return false;
+  }
+  return ensure(tickets, &tickets->pages, memory, before / CPN_TICKET_PAGE) != 0;
+}
+
+static void put_users(const struct cpn_tickets *tickets, uint64_t before, const unsigned char *users) {
+  const uint64_t last = before + CPN_TICKET_PAGE;
+  for (uint64_t number = before + 1; number <= last;) {
+    const _Atomic uint64_t *there;
+    const uint64_t count = cpn_tickets_users_at(tickets, number, last, &there);
+    _Atomic uint64_t *words = cpn_chunks_at(&tickets->users, number - 1);
+    for (size_t i = 0; i < count * tickets->user_words; i++, users += 8)
+      atomic_store_explicit(&words[i], cpn_get_u64(users), memory_order_relaxed);
+    number += count;
+  }
+}
+
 bool cpn_tickets_restore_page(struct cpn_tickets *tickets, struct cpn_memory *memory,
                               const struct cpn_packed_page *page) {
   const uint64_t before = cpn_tickets_numbered(tickets), p = before / CPN_TICKET_PAGE;
   const size_t size = size_of(page);
   if (!follows(tickets, before) || size >= CPN_TICKET_PAGE * sizeof(struct cpn_ticket_row) ||
-      ensure(tickets, &tickets->users, memory, before) < before + CPN_TICKET_PAGE ||
-      ensure(tickets, &tickets->pages, memory, p) == 0)
+      !make_room(tickets, memory, before))
     return false;
   struct cpn_ticket_pack *pack = pack_create(memory, page, size);
   if (pack == NULL) return false;
-  _Atomic uint64_t *users = cpn_chunks_at(&tickets->users, before);
-  for (size_t i = 0; i < (size_t)CPN_TICKET_PAGE * tickets->user_words; i++)
-    atomic_store_explicit(&users[i], cpn_get_u64(page->users + i * 8), memory_order_relaxed);
+  put_users(tickets, before, page->users);
   atomic_store_explicit(&cpn_tickets_page(tickets, p)->first_stamp, page->first_stamp, memory_order_relaxed);
   atomic_store_explicit(&cpn_tickets_page(tickets, p)->rows, (uintptr_t)pack | CPN_TICKETS_PACKED,
                         memory_order_relaxed);

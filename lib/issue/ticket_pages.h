@@ -23,8 +23,8 @@ struct cpn_packed_page {
 CPN_MUST_CHECK bool cpn_packed_page_rises(struct cpn_packed_page *page, uint64_t stamp_bytes);
 
 /* Appends the page behind the tickets that have their numbers, for whoever is alone with them. False: nothing has changed, and
- * it has to be given as rows; because the tickets before do not fill their pages or were not packed, because users of one
- * page lie in two pieces of memory, because the page is better not packed, or for want of memory. */
+ * it has to be given as rows; because the tickets before do not fill their pages or were not packed, because the page is better
+ * not packed, or for want of memory. */
 CPN_MUST_CHECK bool cpn_tickets_restore_page(struct cpn_tickets *tickets, struct cpn_memory *memory,
                                              const struct cpn_packed_page *page);
 

@@ -17,7 +17,7 @@
 #include "support/world.h"
 
 #define CHECKPOINT "0000000000000001.checkpoint"
-#define NUMBERS 3300 /* tickets of campaign 1, of which some pages lie in one piece of memory */
+#define NUMBERS 3300 /* tickets of campaign 1 */
 #define UUIDS 1800   /* of campaign 2 */
 #define CHUNKS_MAX 8
 
@@ -164,10 +164,11 @@ struct outcome {
   char said[400];
 };
 
+static char said[400]; /* the last line for the operator */
+
 static void note(void *context, int32_t level, const char *message) {
-  struct outcome *outcome = context;
-  (void)level;
-  (void)snprintf(outcome->said, sizeof outcome->said, "%s", message);
+  (void)context, (void)level;
+  (void)snprintf(said, sizeof said, "%s", message);
 }
 
 static void open_copy(uint64_t defer_from, struct outcome *outcome) {
@@ -177,11 +178,12 @@ static void open_copy(uint64_t defer_from, struct outcome *outcome) {
   world_init(&other, copy);
   other.clock_ns = world.clock_ns;
   other.options.callbacks.log = note;
-  other.options.callbacks.context = outcome;
+  said[0] = 0;
   cpn_restore_defer_from = defer_from;
   outcome->status = world_open(&other);
   outcome->report = other.report;
   if (outcome->status == COUPON_OK) outcome->digest = world_digest(&other);
+  memcpy(outcome->said, said, sizeof said);
   world_abandon(&other);
   simdisk_destroy(copy);
 }
