@@ -17,8 +17,8 @@
 #include "support/world.h"
 
 #define CHECKPOINT "0000000000000001.checkpoint"
-#define NUMBERS 3300 /* tickets of campaign 1 */
-#define UUIDS 1800   /* of campaign 2 */
+#define NUMBERS 3328 /* tickets of campaign 1: full pages, so that all may be taken as such */
+#define UUIDS 1792   /* of campaign 2 */
 #define CHUNKS_MAX 8
 
 static struct simdisk *disk;
@@ -124,7 +124,7 @@ static void change(unsigned char *page) {
   static const unsigned fields[] = {0, 8, 16, 20, 24, 25, 26};
   for (uint64_t times = 1 + below(2); times > 0; times--) {
     const unsigned field = fields[below(7)];
-    const uint64_t by = below(3) == 0 ? help_random(&seed) : below(2) == 0 ? 8 * below(40) : below(3000);
+    const uint64_t by = below(3) == 0 ? help_random(&seed) : below(2) == 0 ? 8 * below(8) : below(3000);
     const bool minus = below(2) == 0;
     switch (below(2) == 0 ? 99 : field) {
       case 0:
