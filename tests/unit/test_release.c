@@ -158,6 +158,25 @@ Test(release, finds_a_users_ticket_in_the_file) {
   cr_assert_eq(coupon_read_lookup(world.engine, 404, 5, &ticket, &count), COUPON_NO_CAMPAIGN);
 }
 
+Test(release, finds_uuids_in_the_file) {
+  sell_out(COUPON_USER_UUID, 1, 50);
+  release();
+  struct coupon_ticket ticket = COUPON_TICKET_INIT;
+  cr_assert_eq(coupon_read_lookup_uuid(world.engine, 1, help_uuid(1007).bytes, &ticket, NULL), COUPON_OK);
+  cr_assert_eq(ticket.number, 8);
+  cr_assert_eq(memcmp(ticket.uuid, help_uuid(1007).bytes, sizeof ticket.uuid), 0);
+  cr_assert_eq(coupon_read_lookup_uuid(world.engine, 1, help_uuid(5).bytes, &ticket, NULL), COUPON_NOT_FOUND);
+  cr_assert_eq(coupon_read_lookup(world.engine, 1, 1007, &ticket, NULL), COUPON_E_USER_KIND);
+}
+
+Test(release, needs_a_log) {
+  coupon_engine *engine = help_open_in_memory();
+  help_create(engine, 1, 10);
+  cr_assert_eq(coupon_release(engine, 1, COUPON_POLL), COUPON_E_INVAL);
+  cr_assert_eq(coupon_drop(engine, 1, COUPON_POLL), COUPON_E_INVAL);
+  help_close(engine);
+}
+
 Test(release, completes_an_answer_that_was_given_before) {
   sell_out(COUPON_USER_U64, 1, 10);
   struct coupon_ticket ticket = COUPON_TICKET_INIT;
