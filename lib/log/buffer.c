@@ -96,7 +96,7 @@ static uint64_t published(const struct cpn_buffer *buffer, uint64_t first, uint6
     const uint64_t words = cpn_record_words(head);
     if (head == 0 || count + words > most) break;
     const uint64_t last = cpn_min_u64(most - words, RUN_WORDS - 1); /* where another one may begin */
-    do { /* mostly one like it follows */
+    do {                                                            /* mostly one like it follows */
       __builtin_prefetch((const void *)&ring[(first + count + AHEAD_WORDS) & mask], 1);
       count += words;
     } while (count <= last && atomic_load_explicit(&ring[(first + count) & mask], memory_order_seq_cst) == head);
