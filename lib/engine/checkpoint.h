@@ -7,6 +7,7 @@
  *   checkpoint_make.c   how: the story of one, in the order of docs/FORMAT.md
  *   checkpoint_write.c  state into chunks
  *   checkpoint_load.c   chunks into state, at the opening of a directory
+ *   checkpoint_pages.c  most tickets of them, as they lie there
  *   manifest.c          what the directory says of itself, and what it does not say goes
  *   archive.c           segments that go somewhere else
  *   released.c          campaigns whose tickets are in a file instead of memory
