@@ -101,7 +101,7 @@ enum {
   COUPON_E_STOCK_RANGE = -13, /**< stock above COUPON_STOCK_MAX */
   COUPON_E_IN_CALLBACK = -14, /**< a call that waits, made inside one of the library's callbacks */
   COUPON_E_READ_ONLY = -15,   /**< the engine was opened with `read_only` */
-  COUPON_E_ACCESS = -16,      /**< no permission, or the path is not a directory, or does not exist */
+  COUPON_E_ACCESS = -16,      /**< no permission; no such directory; or something else has a file's name */
   COUPON_E_THREAD = -17,      /**< the library's thread, or a kernel object it needs, was refused */
   COUPON_E_LOG_FULL = -18,    /**< the log has reached its last LSN, COUPON_LSN_MAX */
   COUPON_E_USER_KIND = -19,   /**< the campaign's users are of the other kind: numbers, or 16 bytes */
