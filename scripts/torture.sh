@@ -71,7 +71,7 @@ plants() {
   plant ack-before-written kill "$found" release tests/torture/torture_kill --planted ack-before-written --rounds 200
   plant ack-before-written full-disk "$found" release tests/torture/torture_full \
     --planted ack-before-written --rounds 60
-  plant archive-loses kill "$found" release tests/torture/torture_kill --planted archive-loses --rounds 200
+  plant archive-loses kill "$found" release tests/torture/torture_kill --planted archive-loses --rounds 1000
   plant believes-names arrange "$found" release tests/torture/torture_arrange --planted believes-names
   plant lock-does-nothing openers "$found" release tests/torture/torture_openers --planted lock-does-nothing
   plant modes-not-set access "$found" release tests/torture/torture_access --planted modes-not-set
