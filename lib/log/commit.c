@@ -9,8 +9,8 @@
 /* Pages of this size, where a system has others. */
 #define HUGE_SIZE ((size_t)2 << 20)
 
-/* What is written past the page cache is given to the disk page by page: in one huge page it is one piece, which takes the
- * disk a fourth less time and the processor half. A wish; nothing depends on it. */
+/* What is written past the page cache is given to the disk page by page: in one huge page it is one piece, which takes
+ * disk and processor less time. A wish; nothing depends on it. */
 static unsigned char *map_huge(size_t size) {
   const size_t whole = (size_t)cpn_round_up(size, HUGE_SIZE);
   char *pages = mmap(NULL, whole + HUGE_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
