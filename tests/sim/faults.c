@@ -12,6 +12,10 @@ static int64_t fail(struct faults *faults, const struct sim_call *call, int erro
     faults->error = error;
     faults->failed_op = call->op;
   }
+  if (error == ENOSPC)
+    faults->had_no_space = true;
+  else
+    faults->had_io = true;
   if (call->op == SIM_SYNC) faults->sync_failed = true;
   trace_note(faults->trace, call->number, sim_op_names[call->op], strerrorname_np(error), call->offset, call->size, 0);
   return -error;
@@ -103,12 +107,16 @@ void faults_mix(struct faults *faults, bool lying) {
 
 void faults_forget(struct faults *faults) {
   faults->error = 0;
-  faults->sync_failed = faults->refused = false;
+  faults->sync_failed = faults->refused = faults->had_no_space = faults->had_io = false;
 }
 
 coupon_status faults_status(const struct faults *faults) {
   if (faults->error == 0) return COUPON_OK;
   return faults->error == ENOSPC ? COUPON_E_NO_SPACE : COUPON_E_IO;
+}
+
+bool faults_explain(const struct faults *faults, coupon_status status) {
+  return (status == COUPON_E_NO_SPACE && faults->had_no_space) || (status == COUPON_E_IO && faults->had_io);
 }
 
 /* --- memory ------------------------------------------------------------------------------------------------ */

@@ -24,11 +24,12 @@ struct faults {
   int with;
   bool syncs_only, for_good;
 
-  int error;             /* the first that a call failed with since faults_forget(), positive; 0: none */
-  enum sim_op failed_op; /* and the call */
-  bool sync_failed;      /* since then */
-  uint64_t interrupted;  /* in a row: a disk that only ever interrupts is not one */
-  uint64_t lies;         /* told in this run */
+  int error;                 /* the first that a call failed with since faults_forget(), positive; 0: none */
+  enum sim_op failed_op;     /* and the call */
+  bool had_no_space, had_io; /* which kinds there have been since then: not every one ends what it happens to */
+  bool sync_failed;          /* since then */
+  uint64_t interrupted;      /* in a row: a disk that only ever interrupts is not one */
+  uint64_t lies;             /* told in this run */
 
   /* The allocator: the allocation number `refuse_at` (from 1; 0: none) fails, for good with `refuse_all`. */
   uint64_t allocations, refuse_at;
@@ -43,6 +44,9 @@ void faults_forget(struct faults *faults);
 
 /* What an engine has to say to that error; COUPON_OK: there was none. */
 coupon_status faults_status(const struct faults *faults);
+/* Whether one of the errors since then is a reason to say this: what an opening could do without (a copy into the archive, a
+ * checkpoint beside another) may have failed before what it could not. */
+bool faults_explain(const struct faults *faults, coupon_status status);
 
 struct coupon_allocator faults_allocator(struct faults *faults);
 /* Calls of malloc() and aligned_alloc() in this program count, and fail, with the allocator's, until it is NULL again. */

@@ -39,8 +39,8 @@ static void after_checkpoint(struct run *run, coupon_status status) {
     run_judge_failure(run, &stats);
     return;
   }
-  bool has_reason = run->disk->dead || run->faults.refused || status == run->checkpoint_fault ||
-                    (run->faults.error != 0 && status == faults_status(&run->faults));
+  bool has_reason =
+      run->disk->dead || run->faults.refused || status == run->checkpoint_fault || faults_explain(&run->faults, status);
   if (status < 0 && !has_reason) model_wrong(model, "a checkpoint failed without a reason", (uint64_t)-status, 0, 0);
   /* What failed was the checkpoint's, or the tidying's, and the engine goes on. */
   faults_forget(&run->faults);

@@ -85,8 +85,7 @@ void run_end(struct run *run) {
 static enum opened judge_refusal(struct run *run, const struct evidence *evidence, coupon_status status, bool dropped) {
   struct model *model = &run->model;
   run->counts->refused_openings++;
-  bool disk_did = run->disk->dead ? status == COUPON_E_IO || status == faults_status(&run->faults)
-                                  : run->faults.error != 0 && status == faults_status(&run->faults);
+  bool disk_did = faults_explain(&run->faults, status) || (run->disk->dead && status == COUPON_E_IO);
   disk_did = disk_did || (dropped && status == COUPON_E_IO);
   bool memory_did = run->faults.refused && status == COUPON_E_NOMEM;
   if (disk_did || memory_did) return NOT_OPENED;
