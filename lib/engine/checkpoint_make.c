@@ -29,8 +29,7 @@ static coupon_status stop(coupon_engine *engine, struct cpn_fault *fault, int er
 }
 
 static coupon_status sync_directory(coupon_engine *engine, struct cpn_fault *fault) {
-  const struct cpn_io *io = engine->env.io;
-  int error = io->sync_directory(io->context, engine->directory);
+  int error = cpn_segment_sync_directory(&engine->log);
   return error < 0 ? stop(engine, fault, error, "", "cannot sync the directory for a checkpoint") : COUPON_OK;
 }
 
@@ -189,9 +188,8 @@ static coupon_status sync_log(coupon_engine *engine, uint64_t segment, struct cp
   cpn_segment_name(segment, name);
   int file = io->open(io->context, engine->directory, name, CPN_IO_WRITE);
   if (file < 0) return failed(fault, file, name, "cannot open a log segment to sync it");
-  int error = io->sync(io->context, file);
+  int error = cpn_segment_sync_other(&engine->log, file);
   (void)io->close(io->context, file);
-  /* Once: the commit thread's next sync may say that all is well. */
   return error < 0 ? stop(engine, fault, error, name, "cannot sync the log") : COUPON_OK;
 }
 

@@ -267,5 +267,6 @@ void cpn_engine_free(coupon_engine *engine) {
   if (fd >= 0) (void)close(fd);
   if (engine->gate != NULL) (void)munmap((void *)engine->gate, 4096);
   (void)pthread_mutex_destroy(&engine->create_lock);
+  (void)pthread_mutex_destroy(&engine->log.sync_lock);
   free(engine);
 }

@@ -26,7 +26,7 @@ int cpn_manifest_write(coupon_engine *engine, const struct cpn_manifest *manifes
   if (error < 0) return error;
   *in_doubt = true;
   error = io->rename(io->context, engine->directory, CPN_MANIFEST_TEMPORARY_NAME, CPN_MANIFEST_NAME);
-  if (error == 0) error = io->sync_directory(io->context, engine->directory);
+  if (error == 0) error = cpn_segment_sync_directory(&engine->log);
   return error;
 }
 

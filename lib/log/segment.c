@@ -23,9 +23,24 @@ static void count_sync(struct cpn_segment_log *log, int64_t begin) {
   count(&log->sync_counts[sync_bucket(time_ns)], 1);
 }
 
+/* The first failure is written down before the lock is given back: whoever comes second must not hear that all is well. */
+static int sync_once(struct cpn_segment_log *log, int (*sync)(void *context, int handle), int handle) {
+  (void)pthread_mutex_lock(&log->sync_lock);
+  int error = log->sync_failed ? -EIO : sync(log->io->context, handle);
+  if (error < 0) log->sync_failed = true;
+  (void)pthread_mutex_unlock(&log->sync_lock);
+  return error;
+}
+
+int cpn_segment_sync_other(struct cpn_segment_log *log, int file) { return sync_once(log, log->io->sync, file); }
+
+int cpn_segment_sync_directory(struct cpn_segment_log *log) {
+  return sync_once(log, log->io->sync_directory, log->directory);
+}
+
 static int sync_file(struct cpn_segment_log *log, int file) {
   int64_t begin = cpn_monotonic_ns();
-  int error = log->io->sync(log->io->context, file);
+  int error = cpn_segment_sync_other(log, file);
   count_sync(log, begin);
   return error;
 }
@@ -37,6 +52,8 @@ size_t cpn_segment_payload_max(uint64_t segment_size) {
 
 void cpn_segment_init(struct cpn_segment_log *log) {
   log->file = log->durable = -1;
+  log->sync_failed = false;
+  (void)pthread_mutex_init(&log->sync_lock, NULL);
   cpn_spare_init(&log->spare, log->io, log->directory);
 }
 
@@ -80,7 +97,7 @@ int cpn_segment_create(struct cpn_segment_log *log, uint64_t number, uint64_t fi
   int error = make_file(log, file, number, first_lsn, is_empty);
   if (error == 0) error = io->rename(io->context, log->directory, CPN_SEGMENT_TEMPORARY_NAME, name);
   /* The entry is durable before anything is written into the file: a segment that can be lost is not used. */
-  if (error == 0) error = io->sync_directory(io->context, log->directory);
+  if (error == 0) error = cpn_segment_sync_directory(log);
   if (error < 0) {
     (void)io->close(io->context, file);
     return error;
