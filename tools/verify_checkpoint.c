@@ -172,7 +172,7 @@ static bool take_head(struct checkpoint *c) {
   f->size = read_u64(h + 96);
   f->chunks = read_u64(h + 104);
   f->digest = read_u64(h + 112);
-  if (f->lsn == 0 || f->lsn % 8 != 0 || f->lsn > LSN_MAX || f->life == 0 || f->segment == 0 ||
+  if (f->lsn == 0 || f->lsn % 8 != 0 || f->lsn > LSN_MAX || f->life == 0 || f->life == UINT64_MAX || f->segment == 0 ||
       f->segment_offset <= FILE_BLOCK || f->segment_offset % FILE_BLOCK != 0 || f->campaigns > CAMPAIGNS_MAX ||
       f->size % FILE_BLOCK != 0)
     return damaged(c, 0, "the first block says what cannot be");

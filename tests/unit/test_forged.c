@@ -103,6 +103,8 @@ static void put(unsigned char *bytes, const struct forgery *forgery) {
 
 static const struct forgery checkpoints[] = {
     {40, 8, LESS(512), "tickets' LSNs or times cannot be"},
+    {48, 8, LESS(1), "the first block is damaged, or the file is another's"}, /* lives: none, */
+    {48, 8, LESS(2), "the first block is damaged, or the file is another's"}, /* and one that no other can follow */
     {56, 8, LESS(100000000), "tickets' LSNs or times cannot be"},
     {80, 8, 1, "tickets of a campaign that is not there"},
     {88, 8, 1, "the checkpoint is not complete"},
