@@ -19,6 +19,8 @@ enum cpn_point {
   CPN_POINT_CLOSING,         /* the campaign is closing, no slot for CLOSE is reserved */
   CPN_POINT_CHANGE_RESERVED, /* a slot for OPEN or CLOSE is reserved, the change not made */
   CPN_POINT_DRAINED,         /* the commit stage has numbered a batch, not written it */
+  CPN_POINT_ROWS_SEEN,       /* a reader of tickets knows where the rows of a page are, and has read none of them */
+  CPN_POINT_ROW_HALF_READ,   /* … has read the stamp of a wide row, not its time */
   /* A checkpoint: */
   CPN_POINT_CHECKPOINT_BEGUN,    /* its LSN is fixed, nothing is written */
   CPN_POINT_CHECKPOINT_PIECE,    /* some of its campaigns or tickets are written */

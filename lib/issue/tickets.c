@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "issue/tickets.h"
 
+#include "base/points.h"
 #include "coupon/coupon.h"
 
 /* Users of the first chunk, 2^4, and pages: enough for the smallest campaigns. */
@@ -247,6 +248,7 @@ static uint64_t page_read(uintptr_t rows, uint32_t i, uint64_t *time_ns) {
   const struct cpn_ticket_row *row = (const struct cpn_ticket_row *)rows + i;
   /* acquire: pairs with cpn_tickets_put(). */
   uint64_t stamp = atomic_load_explicit(&row->stamp, memory_order_acquire);
+  CPN_POINT(ROW_HALF_READ);
   *time_ns = atomic_load_explicit(&row->time_ns, memory_order_acquire); /* acquire: see was_of_page() */
   return stamp;
 }
@@ -268,6 +270,7 @@ uint64_t cpn_tickets_read(const struct cpn_tickets *tickets, uint64_t number, ui
   const uint64_t p = (number - 1) / CPN_TICKET_PAGE;
   for (;;) {
     uintptr_t rows = page_rows_of(tickets, p);
+    CPN_POINT(ROWS_SEEN);
     uint64_t stamp = page_read(rows, (uint32_t)((number - 1) % CPN_TICKET_PAGE), time_ns);
     if (CPN_LIKELY(was_of_page(tickets, p, rows))) return stamp;
   }
@@ -351,6 +354,7 @@ uint64_t cpn_tickets_find(const struct cpn_tickets *tickets, uint64_t lsn) {
   const uint32_t count = (uint32_t)cpn_min_u64(numbered - p * CPN_TICKET_PAGE, CPN_TICKET_PAGE);
   for (;;) {
     uintptr_t rows = page_rows_of(tickets, p);
+    CPN_POINT(ROWS_SEEN);
     uint32_t row = find_row(rows, count, least_step(tickets), lsn);
     if (CPN_LIKELY(was_of_page(tickets, p, rows))) return row < count ? p * CPN_TICKET_PAGE + row + 1 : 0;
   }
