@@ -5,6 +5,7 @@
 
 #include "base/bytes.h"
 #include "base/checksum.h"
+#include "checkpoint_short.h"
 #include "log_input.h"
 #include "target.h"
 
@@ -142,11 +143,37 @@ static void poke(const struct input *in, size_t at, unsigned bytes) {
   for (unsigned i = 0; i < bytes; i++) in->data[at + i] = (unsigned char)(value >> 8 * i);
 }
 
+/* Of one of the pages of a chunk in short a field or some of the bits; or the word that its users follow from. */
+static void poke_short(const struct input *in, size_t chunk) {
+  const size_t end = chunk + chunk_bytes(in->data, in->size, chunk);
+  size_t at = chunk + HEADER;
+  if (below(in, 4) == 0) {
+    poke(in, at + 4 * (size_t)below(in, 2), 4);
+    return;
+  }
+  at += 8;
+  for (uint64_t skip = below(in, 3); skip > 0 && at + PAGE_HEADER < end; skip--) {
+    const size_t next = at + PAGE_HEADER + 32 * ((size_t)in->data[at + 24] + in->data[at + 25]);
+    if (next + PAGE_HEADER < end) at = next;
+  }
+  if (at + PAGE_HEADER > end) return;
+  static const unsigned char fields[] = {0, 8, 16, 20, 24, 25, 26};
+  const unsigned char field = fields[below(in, sizeof fields)];
+  if (below(in, 2) == 0)
+    poke(in, at + PAGE_HEADER + (size_t)below(in, end - at - PAGE_HEADER), 1);
+  else
+    poke(in, at + field, field < 16 ? 8 : field < 24 ? 4 : 1);
+}
+
 /* A word of a campaign, which begin where their lengths say; or of a page, which stands behind the users. */
 static void poke_payload(const struct input *in, size_t chunk) {
   static const unsigned char words[] = {0, 8, 16, 24, 32, 48, 56, 64, 72, 88, 96};
   unsigned char *bytes = in->data + chunk;
   size_t end = chunk_bytes(in->data, in->size, chunk), at = HEADER;
+  if (checkpoint_short_is(bytes)) {
+    poke_short(in, chunk);
+    return;
+  }
   if (cpn_get_u16(bytes + 6) == 2) {
     uint64_t users = (uint64_t)cpn_get_u32(bytes + 28) * (8 + 8 * below(in, 2));
     if (HEADER + users + PAGE_HEADER > end || below(in, 4) == 0) users = 0;

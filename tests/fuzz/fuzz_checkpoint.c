@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Fuzzes the readers of checkpoints: an input is the newest checkpoint of a directory whose log is empty, so that all there
- * is to know stands in it. The library takes it exactly if the verifier finds it valid; it then says the same of every
+ * is to know stands in it; or it is that in short (checkpoint_short.h), and has some pages of tickets, which the library takes
+ * as they lie there. The library takes it exactly if the verifier finds it valid; it then says the same of every
  * campaign and ticket, and goes on behind it. What is passed over is refused where its first block proves that there was
  * something; else the directory is as empty as its log.
  */
@@ -10,7 +11,8 @@
 #include "../../tools/verify_checkpoint.h"
 #include "base/bytes.h"
 #include "base/checksum.h"
-#include "checkpoint_input.h"
+#include "checkpoint_short.h"
+#include "engine/restore.h"
 #include "judge.h"
 #include "log/format.h"
 #include "log_build.h"
@@ -37,7 +39,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv) {
 /* --- what the verifier says --------------------------------------------------------------------------- */
 
 /* More than an input of this length can hold. */
-enum { CAMPAIGNS = 64, TICKETS = 1024 };
+enum { CAMPAIGNS = 64, TICKETS = 2048, SLOTS = 4096 };
 
 static struct {
   struct checkpoint_finding finding;
@@ -46,6 +48,7 @@ static struct {
     uint64_t index, user[2];
     struct checkpoint_ticket says;
   } tickets[TICKETS];
+  uint16_t holders[SLOTS]; /* of tickets, 1 and up, where their users' hashes lead; 0: nobody's yet */
   size_t campaign_count, ticket_count;
   bool released, twins; /* somebody has two tickets who may have one */
 } told;
@@ -58,17 +61,31 @@ static void take_campaign(void *context, uint64_t index, const struct checkpoint
   told.released |= campaign->released && !campaign->dropped;
 }
 
+/* Whether this ticket, the last one told of, is the first of its user in its campaign. */
+static bool is_first(size_t last) {
+  const uint64_t key[3] = {told.tickets[last].index, told.tickets[last].user[0], told.tickets[last].user[1]};
+  for (size_t slot = cpn_checksum(key, sizeof key) % SLOTS;; slot = (slot + 1) % SLOTS) {
+    const size_t holder = told.holders[slot];
+    if (holder == 0) {
+      told.holders[slot] = (uint16_t)(last + 1);
+      return true;
+    }
+    const uint64_t *user = told.tickets[holder - 1].user;
+    if (told.tickets[holder - 1].index == key[0] && user[0] == key[1] && user[1] == key[2]) return false;
+  }
+}
+
 static void take_ticket(void *context, uint64_t index, const struct checkpoint_campaign *campaign,
                         const struct checkpoint_ticket *ticket) {
   (void)context;
   if (told.ticket_count >= TICKETS) judge_finding("more tickets than an input can hold");
   bool uuid = campaign->user_kind == KIND_UUID;
-  uint64_t user[2] = {cpn_get_u64(ticket->user), uuid ? cpn_get_u64(ticket->user + 8) : 0};
-  for (size_t i = 0; i < told.ticket_count && campaign->user_limit != 0; i++)
-    told.twins |= told.tickets[i].index == index && memcmp(told.tickets[i].user, user, sizeof user) == 0;
-  told.tickets[told.ticket_count].index = index;
-  told.tickets[told.ticket_count].says = *ticket;
-  memcpy(told.tickets[told.ticket_count++].user, user, sizeof user);
+  const size_t last = told.ticket_count++;
+  told.tickets[last].index = index;
+  told.tickets[last].says = *ticket;
+  told.tickets[last].user[0] = cpn_get_u64(ticket->user);
+  told.tickets[last].user[1] = uuid ? cpn_get_u64(ticket->user + 8) : 0;
+  told.twins |= campaign->user_limit != 0 && !is_first(last);
 }
 
 static void ask_verifier(void) {
@@ -76,6 +93,7 @@ static void ask_verifier(void) {
   struct file file = {.open = false};
   checkpoint_file_name(1, file.name);
   memset(&told.finding, 0, sizeof told.finding);
+  memset(told.holders, 0, sizeof told.holders);
   told.campaign_count = told.ticket_count = 0;
   told.released = told.twins = false;
   if (!file_open(&file, 0)) judge_finding("the verifier cannot open the checkpoint");
@@ -149,9 +167,17 @@ static void write_and_read(coupon_status expected, uint64_t seen, bool goes_on) 
   judge_end(engine);
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+/* From which ticket on a campaign's claims come later, as in a large one, and its pages may be taken as they lie there: the
+ * first, the last of a page, or as in the library that is shipped, by the input's checksum. */
+static uint64_t choose_defer_from(uint64_t sum) {
+  static const uint64_t from[] = {65536, 255, 65536, 0, 0, 0, 0, 0};
+  return from[sum >> 32 & 7];
+}
+
+static int look_at(const uint8_t *data, size_t size) {
   char name[READ_FILE_MAX];
   checkpoint_file_name(1, name);
+  cpn_restore_defer_from = choose_defer_from(cpn_checksum(data, size));
   memory_disk_clear(&judge_disk);
   memory_disk_put(&judge_disk, CPN_MANIFEST_NAME, manifest, sizeof manifest, 0);
   log_input_put(&judge_disk, segment.bytes, segment.size);
@@ -175,6 +201,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   if ((what & (JUDGE_GOES_ON | JUDGE_REFUSED_TWICE)) != 0)
     write_and_read(engine != NULL ? COUPON_OK : report.status, seen, (what & JUDGE_GOES_ON) != 0);
   return 0;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+  static unsigned char whole[CHECKPOINT_LONG_MAX];
+  const size_t length = size > CHECKPOINT_BUILD_MAX ? 0 : checkpoint_short_expand(data, size, identity, whole);
+  return length == 0 ? look_at(data, size) : look_at(whole, length);
 }
 
 size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max_size, unsigned int seed) {

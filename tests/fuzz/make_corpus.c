@@ -10,7 +10,7 @@
 #include <sys/stat.h>
 
 #include "base/bytes.h"
-#include "checkpoint_input.h"
+#include "checkpoint_short.h"
 #include "log_build.h"
 #include "log_input.h"
 #include "target.h"
@@ -190,6 +190,44 @@ static void make_checkpoints(void) {
   save_checkpoint(&made, "too-close");
 }
 
+/* Campaigns of some pages of tickets, which lie in the file in short; their LSNs and times rise steadily or by deltas. */
+static void make_checkpoints_of_pages(void) {
+  struct checkpoint_build made = checkpoint_build_begin(65536, 900);
+  checkpoint_build_chunk(&made, 1, 0, 0);
+  (void)checkpoint_build_campaign(&made, 10, 80, 512, "two pages");
+  checkpoint_build_chunk(&made, 2 | SHORT_NUMBERS, 0, 1);
+  checkpoint_short_users(&made, 1000, 0);
+  checkpoint_short_page(&made, &(struct checkpoint_short_page){.lsn = 320, .time_ns = 100, .step = 24, .unit = 1});
+  checkpoint_short_page(
+      &made, &(struct checkpoint_short_page){
+                 .lsn = 8000, .time_ns = 200, .step = 24, .unit = 1, .p = 5, .q = 4, .lsn_rise = 2, .time_rise = 1});
+  save_checkpoint(&made, "two-pages");
+
+  made = checkpoint_build_begin(65536, 900);
+  checkpoint_build_chunk(&made, 1, 0, 0);
+  unsigned char *campaign = checkpoint_build_campaign(&made, 10, 80, 256, "uuids");
+  cpn_put_u32(campaign + 44, 1);
+  campaign = checkpoint_build_campaign(&made, 11, 160, 259, "no limit");
+  cpn_put_u64(campaign + 16, 0);
+  checkpoint_build_chunk(&made, 2 | SHORT_UUIDS, 0, 1);
+  checkpoint_short_users(&made, 1, 0);
+  checkpoint_short_page(&made, &(struct checkpoint_short_page){
+                                   .lsn = 480, .time_ns = 100, .step = 32, .unit = 10, .p = 2, .q = 4, .time_rise = 1});
+  checkpoint_build_chunk(&made, 2 | SHORT_NUMBERS, 1, 1);
+  checkpoint_short_users(&made, 7, 100);
+  checkpoint_short_page(&made, &(struct checkpoint_short_page){.lsn = 9000, .time_ns = 300, .step = 24, .unit = 1});
+  checkpoint_build_chunk(&made, 2, 1, 257);
+  checkpoint_build_tickets(&made, 3, false, 5, 20000, 24, 400);
+  save_checkpoint(&made, "pages-uuids");
+
+  made = checkpoint_build_begin(65536, 900);
+  checkpoint_build_chunk(&made, 1, 0, 0);
+  (void)checkpoint_build_campaign(&made, 10, 80, 256, "one page");
+  checkpoint_build_chunk(&made, 2, 0, 1);
+  checkpoint_build_tickets(&made, 256, false, 1, 320, 24, 100);
+  save_checkpoint(&made, "one-page");
+}
+
 int main(int argc, char **argv) {
   if (argc != 2) {
     (void)fputs("usage: make_corpus DIRECTORY\n", stderr);
@@ -199,5 +237,6 @@ int main(int argc, char **argv) {
   make_logs();
   make_joined_logs();
   make_checkpoints();
+  make_checkpoints_of_pages();
   return 0;
 }

@@ -7,6 +7,8 @@
 #include <string.h>
 
 #include "base/points.h"
+#include "engine/restore_claims.h"
+#include "issue/ticket_pages.h"
 #include "log/checkpoint_format.h"
 #include "log/format.h"
 
@@ -22,6 +24,12 @@ bool __real_cpn_chunk_body_valid(const struct cpn_chunk *chunk, const unsigned c
 bool __wrap_cpn_chunk_body_valid(const struct cpn_chunk *chunk, const unsigned char *bytes);
 uint64_t __real_cpn_chunk_digest(uint64_t digest, const struct cpn_chunk *chunk);
 uint64_t __wrap_cpn_chunk_digest(uint64_t digest, const struct cpn_chunk *chunk);
+bool __real_cpn_packed_page_rises(struct cpn_packed_page *page, uint64_t stamp_bytes);
+bool __wrap_cpn_packed_page_rises(struct cpn_packed_page *page, uint64_t stamp_bytes);
+coupon_status __real_cpn_restore_deferred_claims(coupon_engine *engine, struct cpn_campaign *campaign, uint64_t *twice,
+                                                 struct cpn_fault *fault);
+coupon_status __wrap_cpn_restore_deferred_claims(coupon_engine *engine, struct cpn_campaign *campaign, uint64_t *twice,
+                                                 struct cpn_fault *fault);
 
 static bool planted(const char *what) {
   const char *wanted = getenv("COUPON_FUZZ_PLANTED"); /* NOLINT(concurrency-mt-unsafe): there is one thread */
@@ -65,4 +73,19 @@ bool __wrap_cpn_chunk_body_valid(const struct cpn_chunk *chunk, const unsigned c
 /* The digest is that of another set of chunks. */
 uint64_t __wrap_cpn_chunk_digest(uint64_t digest, const struct cpn_chunk *chunk) {
   return planted("digest") ? 0 : __real_cpn_chunk_digest(digest, chunk);
+}
+
+/* A page whose LSNs or times do not rise is taken as it lies there. */
+bool __wrap_cpn_packed_page_rises(struct cpn_packed_page *page, uint64_t stamp_bytes) {
+  page->last_stamp = page->first_stamp + (CPN_TICKET_PAGE - 1) * stamp_bytes;
+  page->last_time_ns = page->first_time_ns;
+  return __real_cpn_packed_page_rises(page, stamp_bytes) || planted("page");
+}
+
+/* A user's second ticket, in a campaign whose claims come later, is overlooked. */
+coupon_status __wrap_cpn_restore_deferred_claims(coupon_engine *engine, struct cpn_campaign *campaign, uint64_t *twice,
+                                                 struct cpn_fault *fault) {
+  coupon_status status = __real_cpn_restore_deferred_claims(engine, campaign, twice, fault);
+  if (planted("twice")) *twice = UINT64_MAX;
+  return status;
 }

@@ -133,8 +133,7 @@ static void check_all(const struct scene *scene) {
   for (uint64_t number = 1; number <= scene->issued; number++) {
     struct coupon_ticket ticket;
     size_t count = 0;
-    coupon_status status =
-        coupon_tickets(scene->engine, scene->campaign, number, &ticket, sizeof ticket, 1, &count);
+    coupon_status status = coupon_tickets(scene->engine, scene->campaign, number, &ticket, sizeof ticket, 1, &count);
     RACE_CHECK(status == COUPON_OK && count == 1 && ticket.number == number, "ticket %" PRIu64, number);
     check(scene, &ticket);
   }
