@@ -225,10 +225,22 @@ static void change_something(struct input *in) {
     poke_payload(in, chunk);
 }
 
+/* Pages by which an input went wrong go wrong for ever after: so now and then new ones, which are the slowest, too. */
+static void begin_anew(struct input *in) {
+  struct checkpoint_build made;
+  checkpoint_short_make(&made, in->random);
+  if (made.size > in->max_size) return;
+  memcpy(in->data, made.bytes, made.size);
+  in->size = made.size;
+}
+
 size_t checkpoint_input_mutate(unsigned char *data, size_t size, size_t max_size, const unsigned char *identity,
                                uint64_t *random) {
   struct input in = {data, size, max_size, random};
-  if (below(&in, 8) == 0) checkpoint_input_seal(data, size, identity, true);
+  if (below(&in, 32) == 0)
+    begin_anew(&in);
+  else if (below(&in, 8) == 0)
+    checkpoint_input_seal(data, size, identity, true);
   for (uint64_t left = 1 + below(&in, 2); left > 0; left--) change_something(&in);
   uint64_t seal = below(&in, 16);
   if (seal != 0) checkpoint_input_seal(in.data, in.size, identity, seal > 2);

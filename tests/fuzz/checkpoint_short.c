@@ -50,6 +50,47 @@ void checkpoint_short_page(struct checkpoint_build *made, const struct checkpoin
   put_deltas(at + PAGE_HEADER, (size_t)PAGE * page->p, page->q, page->time_rise);
 }
 
+static uint64_t below(uint64_t *random, uint64_t limit) { return log_input_random(random) % limit; }
+
+/* The greatest rise that fits, or less. */
+static unsigned choose_rise(uint64_t *random, unsigned width) {
+  return (unsigned)below(random, ((1U << width) - 1) / 15 + 1);
+}
+
+/* A page behind `lsn` and at `time_ns` or later, which become its last ticket's. */
+static struct checkpoint_short_page choose_page(uint64_t *random, uint32_t record_bytes, uint64_t *lsn,
+                                                uint64_t *time_ns) {
+  struct checkpoint_short_page page = {.p = (unsigned)below(random, 7), .q = (unsigned)below(random, 7)};
+  page.lsn = *lsn + record_bytes + 8 * below(random, 3);
+  page.time_ns = *time_ns + below(random, 3);
+  page.step = record_bytes + 8 * (uint32_t)below(random, 2);
+  page.unit = 1 + (uint32_t)below(random, 3);
+  page.lsn_rise = choose_rise(random, page.p);
+  page.time_rise = choose_rise(random, page.q);
+  *lsn = page.lsn + (PAGE - 1) * (uint64_t)page.step + UINT64_C(15) * page.lsn_rise * 8;
+  *time_ns = page.time_ns + UINT64_C(15) * page.time_rise * page.unit;
+  return page;
+}
+
+void checkpoint_short_make(struct checkpoint_build *made, uint64_t *random) {
+  const bool uuids = below(random, 2) == 0, limit = below(random, 4) != 0, split = below(random, 2) == 0;
+  const uint32_t pages = 1 + (uint32_t)below(random, 3);
+  uint64_t lsn = 80, time_ns = 100;
+  *made = checkpoint_build_begin(65536, 900);
+  checkpoint_build_chunk(made, 1, 0, 0);
+  unsigned char *campaign = checkpoint_build_campaign(made, 10, lsn, pages * PAGE, "");
+  cpn_put_u64(campaign + 16, limit);
+  cpn_put_u32(campaign + 44, uuids);
+  for (uint32_t i = 0; i < pages; i++) {
+    if (i == 0 || split) {
+      checkpoint_build_chunk(made, 2U | (uuids ? SHORT_UUIDS : SHORT_NUMBERS), 0, i * UINT64_C(256) + 1);
+      checkpoint_short_users(made, 1000 * i, limit || below(random, 2) == 0 ? 0 : 90);
+    }
+    const struct checkpoint_short_page page = choose_page(random, uuids ? 32 : 24, &lsn, &time_ns);
+    checkpoint_short_page(made, &page);
+  }
+}
+
 /* --- expanding ------------------------------------------------------------------------------------------ */
 
 struct part {

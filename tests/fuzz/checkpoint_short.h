@@ -37,4 +37,7 @@ struct checkpoint_short_page {
 };
 void checkpoint_short_page(struct checkpoint_build *made, const struct checkpoint_short_page *page);
 
+/* A campaign of up to three pages, in one chunk or several, with nothing wrong: something new to begin with. */
+void checkpoint_short_make(struct checkpoint_build *made, uint64_t *random);
+
 #endif
