@@ -143,6 +143,15 @@ static void poke(const struct input *in, size_t at, unsigned bytes) {
   for (unsigned i = 0; i < bytes; i++) in->data[at + i] = (unsigned char)(value >> 8 * i);
 }
 
+/* A page begins a little earlier than it could: at an LSN, or a time, of the page before it, or of none. */
+static void begin_earlier(const struct input *in, size_t page) {
+  unsigned char *lsn = in->data + page, *time = lsn + 8;
+  if (below(in, 2) == 0)
+    cpn_put_u64(lsn, cpn_get_u64(lsn) - 8 * below(in, 64));
+  else
+    cpn_put_u64(time, cpn_get_u64(time) - below(in, 64));
+}
+
 /* Of one of the pages of a chunk in short a field or some of the bits; or the word that its users follow from. */
 static void poke_short(const struct input *in, size_t chunk) {
   const size_t end = chunk + chunk_bytes(in->data, in->size, chunk);
@@ -159,7 +168,9 @@ static void poke_short(const struct input *in, size_t chunk) {
   if (at + PAGE_HEADER > end) return;
   static const unsigned char fields[] = {0, 8, 16, 20, 24, 25, 26};
   const unsigned char field = fields[below(in, sizeof fields)];
-  if (below(in, 2) == 0)
+  if (below(in, 4) == 0)
+    begin_earlier(in, at);
+  else if (below(in, 2) == 0)
     poke(in, at + PAGE_HEADER + (size_t)below(in, end - at - PAGE_HEADER), 1);
   else
     poke(in, at + field, field < 16 ? 8 : field < 24 ? 4 : 1);
