@@ -25,8 +25,8 @@
 /* --- threads that are refused -------------------------------------------------------------------- */
 
 static struct {
-  uint64_t starts, refused_start;   /* of this opening; which one is refused, 0: none */
-  const char *names[STARTS_MAX];    /* [start - 1] */
+  uint64_t starts, refused_start; /* of this opening; which one is refused, 0: none */
+  const char *names[STARTS_MAX];  /* [start - 1] */
   _Atomic uint64_t running;
 } threads;
 
