@@ -88,7 +88,7 @@ plants() {
   plant ack-before-sync power-loss '^answer-before-sync: found at seed' release tests/sim/sim \
     --planted answer-before-sync
   for name in body version life; do plant_fuzz segment $name; done
-  for name in chunk digest; do plant_fuzz checkpoint $name; done
+  for name in chunk digest page twice; do plant_fuzz checkpoint $name; done
   plant_fuzz manifest manifest
 }
 
