@@ -42,7 +42,7 @@ struct cpn_chunks_place {
 
 static inline struct cpn_chunks_place cpn_chunks_place(const struct cpn_chunks *chunks, uint64_t index) {
   uint64_t shifted = index + (UINT64_C(1) << chunks->first_bits);
-  uint32_t high = 63 - (uint32_t)__builtin_clzll(shifted);
+  uint32_t high = 63 ^ (uint32_t)__builtin_clzll(shifted);
   return (struct cpn_chunks_place){high - chunks->first_bits, shifted - (UINT64_C(1) << high)};
 }
 

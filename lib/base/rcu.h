@@ -43,6 +43,15 @@ void cpn_rcu_settle_in_process(void);
 #define CPN_RCU_READ_UNLOCK _urcu_bp_read_unlock
 #endif
 
+/* Whether locking may have to register this thread first, which waits for others that register. */
+static inline bool cpn_rcu_may_register(void) {
+#if defined(CPN_ASAN) || defined(__clang_analyzer__)
+  return true;
+#else
+  return URCU_TLS(urcu_bp_reader) == NULL;
+#endif
+}
+
 static inline void cpn_rcu_read_lock(void) { CPN_RCU_READ_LOCK(); }
 
 static inline void cpn_rcu_read_unlock(void) {

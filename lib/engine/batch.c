@@ -84,7 +84,7 @@ static void ask_for_campaigns(const coupon_engine *engine, const struct group *g
   for (uint32_t i = 0; i < group->count; i++) cpn_directory_prefetch(&engine->campaigns, group->requests[i].campaign);
   for (uint32_t i = 0; i < group->count; i++) {
     struct cpn_campaign *campaign = cpn_directory_find(&engine->campaigns, group->requests[i].campaign);
-    if (campaign != NULL) cpn_campaign_prefetch(campaign);
+    if (campaign != NULL) cpn_campaign_prefetch_all(campaign);
   }
 }
 
@@ -189,7 +189,7 @@ static void claim_with_care(coupon_engine *engine, struct group *group, uint32_t
   } else if (!party->together) {
     put_off(group, i);
   } else if (place->word == NULL && cpn_claim_add_level(&party->campaign->claims, &engine->memory, place)) {
-    cpn_claim_look(&party->campaign->claims, user.hash, place);
+    *place = cpn_claim_look(&party->campaign->claims, user.hash);
     claim_with_care(engine, group, i); /* at most once for each level there can be */
   } else if (kind == CPN_CLAIM_PENDING || place->word == NULL ||
              (group->stumbled != 0 && follows_one_put_off(group, i)) ||
@@ -220,7 +220,7 @@ static void claim_all(coupon_engine *engine, struct group *group) {
       group->state[i] = CLAIMED;
       party->claimed++;
     } else {
-      cpn_claim_look(&party->campaign->claims, hash, place);
+      *place = cpn_claim_look(&party->campaign->claims, hash);
       claim_with_care(engine, group, i);
     }
   }

@@ -14,8 +14,6 @@
 /* Not an answer: what was read has changed, begin again; or a request of this user is being decided, wait a little. */
 #define AGAIN 1000
 #define PENDING 1001
-/* Nor this, which taking keeps to itself: another request took first. */
-#define OVERTAKEN 1002
 
 #define PATIENT_ROUNDS 6u
 
@@ -74,15 +72,25 @@ CPN_INLINE coupon_status refuse(uint64_t word, uint64_t lsn, uint64_t now, struc
   return COUPON_ENDED;
 }
 
+/* What the compiler knows of a request, in the forms in which requests come. */
+struct form {
+  bool has_log;
+  uint32_t user_words;
+};
+
+/* For those who are told where it is: the original stays in registers. */
+static inline struct cpn_user copy_of(const struct cpn_user *user) {
+  return (struct cpn_user){.words = {user->words[0], user->words[1]}, .hash = user->hash};
+}
+
 /* --- taking -------------------------------------------------------------------------------------- */
 
 /* A unit for a user who is claimed (or has no limit): reserves, takes by the rule, publishes. Issued, AGAIN or a
  * fault; on the latter two nothing is taken and the reserved place is VOID. `claim` NULL: none leads to the ticket. */
-CPN_HOT static coupon_status take_logged(coupon_engine *engine, struct cpn_campaign *campaign,
-                                         const struct cpn_user *user, _Atomic uint64_t *claim,
-                                         struct coupon_ticket *ticket) {
+CPN_INLINE coupon_status take_logged(coupon_engine *engine, struct cpn_campaign *campaign, const struct cpn_user *user,
+                                     uint32_t user_words, _Atomic uint64_t *claim, struct coupon_ticket *ticket) {
   const uint64_t stock = campaign->spec.stock;
-  const uint32_t user_words = campaign->tickets.user_words, words = cpn_issue_words(user_words);
+  const uint32_t words = cpn_issue_words(user_words);
   for (;;) {
     uint64_t word = cpn_stock_read(&campaign->stock);
     if (cpn_word_refuses(word) || cpn_word_marked(word)) return AGAIN;
@@ -118,39 +126,52 @@ CPN_HOT static coupon_status take_logged(coupon_engine *engine, struct cpn_campa
 }
 
 /* Without a log the unit itself gives the ticket its number. */
-CPN_INLINE coupon_status take_unlogged_once(coupon_engine *engine, struct cpn_campaign *campaign,
-                                            struct coupon_ticket *ticket) {
-  uint64_t word = cpn_stock_read(&campaign->stock);
-  if (CPN_UNLIKELY(cpn_word_refuses(word) || cpn_word_marked(word))) return AGAIN;
-  ticket->number = campaign->spec.stock - cpn_word_remaining(word) + 1;
-  if (CPN_UNLIKELY(!cpn_engine_room(engine, campaign, ticket->number))) return COUPON_E_NOMEM;
-  /* Between two equal reads of the word: nobody took in between, so the ticket before has its time from before. */
-  ticket->time_ns = cpn_clock_now(&engine->clock);
-  if (CPN_UNLIKELY(!cpn_window_contains(campaign, ticket->time_ns))) return AGAIN;
-  CPN_POINT(RESERVED);
-  return cpn_stock_take_as_seen(&campaign->stock, word, 1) ? COUPON_ISSUED : OVERTAKEN; /* LP(issue) */
+static inline uint64_t next_number(const struct cpn_campaign *campaign, uint64_t word) {
+  return campaign->spec.stock - cpn_word_remaining(word) + 1;
 }
 
-/* Apart, so that the way of those who take at once is a straight one. Retry: another thread took, or changed the word. */
+/* Where another thread took since the word was read, or changed it: reads it anew, as often as it takes. */
 static coupon_status take_unlogged_again(coupon_engine *engine, struct cpn_campaign *campaign,
                                          struct coupon_ticket *ticket) {
-  coupon_status status;
-  while ((status = take_unlogged_once(engine, campaign, ticket)) == OVERTAKEN) ck_pr_stall();
-  return status;
+  for (;; ck_pr_stall()) {
+    const uint64_t word = cpn_stock_read(&campaign->stock);
+    if (cpn_word_refuses(word) || cpn_word_marked(word)) return AGAIN;
+    ticket->number = next_number(campaign, word);
+    if (!cpn_engine_room(engine, campaign, ticket->number)) return COUPON_E_NOMEM;
+    /* Between two equal reads of the word: nobody took in between, so the ticket before has its time from before. */
+    ticket->time_ns = cpn_clock_now(&engine->clock);
+    if (!cpn_window_contains(campaign, ticket->time_ns)) return AGAIN;
+    CPN_POINT(RESERVED);
+    if (cpn_stock_take_as_seen(&campaign->stock, word, 1)) return COUPON_ISSUED; /* LP(issue) */
+  }
 }
 
-/* `before` is the user's claim as it was: without a limit it may lead to a first ticket, which it then goes on to do. */
-CPN_INLINE coupon_status take_unlogged(coupon_engine *engine, struct cpn_campaign *campaign,
-                                       const struct cpn_user *user, _Atomic uint64_t *claim, uint64_t before,
-                                       struct coupon_ticket *ticket) {
+/* What a decision goes by: the stock's word, what the clock said after that was read, and then what the word makes the number
+ * of the next ticket. */
+struct look {
+  uint64_t word, now, number;
+};
+
+/* The clock was read after the word, and before the exchange finds that as it was: as above. For this number there
+ * is room, and the time lies in the window: it is open, and not due to close. */
+CPN_INLINE coupon_status take_unlogged_as_seen(coupon_engine *engine, struct cpn_campaign *campaign,
+                                               const struct look *look, struct coupon_ticket *ticket) {
+  CPN_DEBUG_ASSERT(cpn_window_contains(campaign, look->now));
+  CPN_POINT(RESERVED);
+  if (CPN_UNLIKELY(!cpn_stock_take_as_seen(&campaign->stock, look->word, 1))) /* LP(issue) */
+    return take_unlogged_again(engine, campaign, ticket);
+  ticket->number = look->number;
+  ticket->time_ns = look->now;
+  return COUPON_ISSUED;
+}
+
+/* Writes down the ticket of a unit that is taken. `before` is the user's claim as it was: without a limit it may lead to a
+ * first ticket, which it then goes on to do. */
+CPN_INLINE void put_unlogged(struct cpn_campaign *campaign, const struct cpn_user *user, uint32_t user_words,
+                             _Atomic uint64_t *claim, uint64_t before, const struct coupon_ticket *ticket) {
   struct cpn_tickets *tickets = &campaign->tickets;
-  coupon_status status = take_unlogged_once(engine, campaign, ticket);
-  if (CPN_UNLIKELY(status == OVERTAKEN)) status = take_unlogged_again(engine, campaign, ticket);
-  if (CPN_UNLIKELY(status != COUPON_ISSUED)) return status;
-  CPN_POINT(TAKEN);
   uint64_t first = ticket->number;
-  ticket->lsn = 0;
-  cpn_tickets_put(tickets, first, user->words, 1, ticket->time_ns);
+  cpn_tickets_put_at(cpn_tickets_spot_of(tickets, user_words, first), user_words, user->words, 1, ticket->time_ns);
   if (CPN_UNLIKELY(tickets->counts != NULL)) {
     if (cpn_claim_kind_of(before) == CPN_CLAIM_NUMBERED) first = cpn_claim_number(before);
     /* relaxed: whoever has the claim PENDING is alone with it; the claim publishes */
@@ -158,82 +179,122 @@ CPN_INLINE coupon_status take_unlogged(coupon_engine *engine, struct cpn_campaig
   }
   cpn_claim_write(claim, cpn_claim_numbered(user->hash, first));
   CPN_POINT(HELD);
-  return COUPON_ISSUED;
 }
 
 /* Without a limit, and with a log: the entry only gives the commit stage a place to note the user's first ticket. */
 static coupon_status take_unlimited(coupon_engine *engine, struct cpn_campaign *campaign, const struct cpn_user *user,
-                                    const struct cpn_claim_place *place, struct coupon_ticket *ticket) {
-  if (place->seen == 0 && !cpn_claim_swap(place->word, 0, cpn_claim_free(user->hash))) return AGAIN;
-  return take_logged(engine, campaign, user, NULL, ticket);
+                                    _Atomic uint64_t *claim, uint64_t before, struct coupon_ticket *ticket) {
+  if (before == 0 && !cpn_claim_swap(claim, 0, cpn_claim_free(user->hash))) return AGAIN;
+  return take_logged(engine, campaign, user, campaign->tickets.user_words, NULL, ticket);
 }
 
-/* Claims the user, PENDING, and tries for a unit; without one the claim is as before, or FREE if it was EMPTY. */
-CPN_INLINE coupon_status take(coupon_engine *engine, struct cpn_campaign *campaign, const struct cpn_user *user,
-                              const struct cpn_claim_place *place, uint64_t word, struct coupon_ticket *ticket) {
-  /* Not even an entry for somebody who would be turned away at once, or for whose ticket there is no memory. */
-  if (engine->has_log && cpn_buffer_is_full(&engine->buffer, cpn_issue_words(campaign->tickets.user_words)))
+/* COUPON_OK: somebody who is claimed would not be turned away at once, and there is memory for the ticket. Else not even an
+ * entry is made. */
+CPN_INLINE coupon_status may_take(coupon_engine *engine, struct cpn_campaign *campaign, struct form form,
+                                  struct look *look) {
+  look->number = next_number(campaign, look->word);
+  if (form.has_log && cpn_buffer_is_full(&engine->buffer, cpn_issue_words(form.user_words)))
     return cpn_engine_no_room(engine);
-  if (CPN_UNLIKELY(!cpn_engine_room(engine, campaign, campaign->spec.stock - cpn_word_remaining(word) + 1)))
-    return COUPON_E_NOMEM;
-  if (CPN_UNLIKELY(place->word == NULL))
-    return cpn_claim_add_level(&campaign->claims, &engine->memory, place) ? AGAIN : COUPON_E_NOMEM;
-  if (engine->has_log && campaign->spec.user_limit == 0) return take_unlimited(engine, campaign, user, place, ticket);
-  const uint64_t before = place->seen;
-  if (!cpn_claim_swap(place->word, before, cpn_claim_pending(user->hash))) return AGAIN;
+  return CPN_LIKELY(cpn_engine_room(engine, campaign, look->number)) ? COUPON_OK : COUPON_E_NOMEM;
+}
+
+/* Claims the user, `before` → PENDING, and tries for a unit; without one the claim is as before, or FREE if it was EMPTY. */
+CPN_INLINE coupon_status take(coupon_engine *engine, struct cpn_campaign *campaign, const struct cpn_user *user,
+                              struct form form, const struct look *look, _Atomic uint64_t *claim, uint64_t before,
+                              struct coupon_ticket *ticket) {
+  if (form.has_log && campaign->spec.user_limit == 0)
+    return take_unlimited(engine, campaign, user, claim, before, ticket);
+  if (CPN_UNLIKELY(!cpn_claim_swap(claim, before, cpn_claim_pending(user->hash)))) return AGAIN;
   CPN_POINT(CLAIMED);
-  coupon_status status = engine->has_log ? take_logged(engine, campaign, user, place->word, ticket)
-                                         : take_unlogged(engine, campaign, user, place->word, before, ticket);
-  if (CPN_UNLIKELY(status != COUPON_ISSUED))
-    cpn_claim_write(place->word, before != 0 ? before : cpn_claim_free(user->hash));
+  coupon_status status = form.has_log ? take_logged(engine, campaign, user, form.user_words, claim, ticket)
+                                      : take_unlogged_as_seen(engine, campaign, look, ticket);
+  if (CPN_UNLIKELY(status != COUPON_ISSUED)) {
+    cpn_claim_write(claim, before != 0 ? before : cpn_claim_free(user->hash));
+    return status;
+  }
+  if (form.has_log) return status;
+  CPN_POINT(TAKEN);
+  put_unlogged(campaign, user, form.user_words, claim, before, ticket);
   return status;
 }
 
 /* --- deciding ------------------------------------------------------------------------------------ */
 
-/* One look, and an answer or a fault; or AGAIN, or PENDING. */
-CPN_INLINE coupon_status decide_once(coupon_engine *engine, struct cpn_campaign *campaign, const struct cpn_user *user,
-                                     struct coupon_ticket *ticket) {
-  uint64_t now = cpn_clock_now(&engine->clock);
-  if (!cpn_campaign_is_live(campaign)) return COUPON_E_RELEASED;
-  uint64_t word = cpn_stock_read(&campaign->stock);
-  struct cpn_claim_place place;
-  enum cpn_claim_kind kind = cpn_holder_find(engine, campaign, user, &place, ticket);
-  CPN_POINT(CLAIM_READ);
-
-  if (CPN_UNLIKELY(kind == CPN_CLAIM_PENDING)) return PENDING;
-  if ((kind == CPN_CLAIM_HELD || kind == CPN_CLAIM_NUMBERED) && campaign->spec.user_limit != 0)
-    return COUPON_ALREADY_ISSUED; /* LP(duplicate): the read of the claim */
-  if (CPN_UNLIKELY(cpn_window_is_due(campaign, word, now))) {
+/* Of a user who holds no ticket, or has no limit: an answer, a fault, or AGAIN; or COUPON_OK: there is something to take.
+ * The claim was read after what `look` has. */
+CPN_INLINE coupon_status refuse_or_not(coupon_engine *engine, struct cpn_campaign *campaign, const struct look *look,
+                                       struct coupon_ticket *ticket) {
+  const uint64_t word = look->word;
+  if (CPN_UNLIKELY(cpn_window_is_due(campaign, word, look->now))) {
     coupon_status status = cpn_window_change(engine, campaign, word);
     return status == COUPON_OK ? AGAIN : status;
   }
+  if (CPN_LIKELY(!cpn_word_refuses(word) && !cpn_word_marked(word))) return COUPON_OK;
   if (cpn_word_marked(word)) {
     uint64_t basis_lsn = cpn_stock_basis_lsn(&campaign->stock);
     if (CPN_UNLIKELY(cpn_stock_read(&campaign->stock) != word)) return AGAIN;
-    return refuse(word, basis_lsn, now, ticket);
+    return refuse(word, basis_lsn, look->now, ticket);
   }
-  if (CPN_UNLIKELY(cpn_word_refuses(word))) {
-    cpn_stock_mark(&campaign->stock, word, &engine->buffer.tail);
-    return AGAIN;
+  cpn_stock_mark(&campaign->stock, word, &engine->buffer.tail);
+  return AGAIN;
+}
+
+/* Where somebody has been before, the user or another one, or the first line is full: `found` is what a look into that `line`
+ * has found. Apart, so that the way of new users is short. */
+static coupon_status decide_claimed(coupon_engine *engine, struct cpn_campaign *campaign, const struct cpn_user *user,
+                                    struct look look, const _Atomic uint64_t *line, _Atomic uint64_t *found,
+                                    struct coupon_ticket *ticket) {
+  const struct form form = {.has_log = engine->has_log, .user_words = campaign->tickets.user_words};
+  struct cpn_claim_place place = cpn_claim_look_from(&campaign->claims, user->hash, line, found);
+  enum cpn_claim_kind kind = cpn_holder_resolve(engine, campaign, user, &place, ticket);
+  CPN_POINT(CLAIM_READ);
+  if (CPN_UNLIKELY(kind == CPN_CLAIM_PENDING)) return PENDING;
+  if ((kind == CPN_CLAIM_HELD || kind == CPN_CLAIM_NUMBERED) && campaign->spec.user_limit != 0)
+    return COUPON_ALREADY_ISSUED; /* LP(duplicate): the read of the claim */
+  coupon_status status = refuse_or_not(engine, campaign, &look, ticket);
+  if (status == COUPON_OK) status = may_take(engine, campaign, form, &look);
+  if (status != COUPON_OK) return status;
+  if (CPN_UNLIKELY(place.word == NULL))
+    return cpn_claim_add_level(&campaign->claims, &engine->memory, &place) ? AGAIN : COUPON_E_NOMEM;
+  return take(engine, campaign, user, form, &look, place.word, place.seen, ticket);
+}
+
+/* One look, and an answer or a fault; or AGAIN, or PENDING. */
+CPN_INLINE coupon_status decide_once(coupon_engine *engine, struct cpn_campaign *campaign, const struct cpn_user *user,
+                                     struct form form, struct coupon_ticket *ticket) {
+  if (!cpn_campaign_is_live(campaign)) return COUPON_E_RELEASED;
+  struct look look = {.word = cpn_stock_read(&campaign->stock)};
+  look.now = cpn_clock_now(&engine->clock);
+  _Atomic uint64_t *line = cpn_claim_line(&campaign->claims, user->hash);
+  _Atomic uint64_t *found = cpn_claim_first_in(line, user->hash);
+  if (CPN_UNLIKELY(found == NULL) || cpn_claim_read(found) != 0) {
+    const struct cpn_user copy = copy_of(user);
+    return decide_claimed(engine, campaign, &copy, (struct look){.word = look.word, .now = look.now}, line, found,
+                          ticket);
   }
-  return take(engine, campaign, user, &place, word, ticket);
+  CPN_POINT(CLAIM_READ);
+  coupon_status status = refuse_or_not(engine, campaign, &look, ticket);
+  if (status == COUPON_OK) status = may_take(engine, campaign, form, &look);
+  if (status != COUPON_OK) return status;
+  return take(engine, campaign, user, form, &look, found, 0, ticket);
 }
 
 /* As often as it takes. */
 coupon_status cpn_engine_decide(coupon_engine *engine, struct cpn_campaign *campaign, const struct cpn_user *user,
                                 struct coupon_ticket *ticket) {
+  const struct form form = {.has_log = engine->has_log, .user_words = campaign->tickets.user_words};
   struct cpn_patience patience = {0};
   for (;;) {
-    coupon_status status = decide_once(engine, campaign, user, ticket);
+    coupon_status status = decide_once(engine, campaign, user, form, ticket);
     if (status < AGAIN) return status;
     if (status == PENDING) cpn_engine_wait_a_little(&patience);
   }
 }
 
-/* In forms of their own for each kind of user: `uuid` is a constant to the compiler, and so is `tells`. */
+/* In forms of their own for each kind of log and user: `form`, `uuid` and `tells` are constants to the compiler. */
 CPN_INLINE coupon_status try_issue(coupon_engine *engine, uint64_t campaign_id, uint64_t user_id,
-                                   const unsigned char *uuid, bool tells, struct coupon_ticket *ticket) {
+                                   const unsigned char *uuid, struct form form, bool tells,
+                                   struct coupon_ticket *ticket) {
   const struct cpn_user user = cpn_engine_user(engine, user_id, uuid);
   coupon_status status = cpn_engine_enter(engine, true);
   if (CPN_UNLIKELY(status != COUPON_OK)) return status;
@@ -245,27 +306,47 @@ CPN_INLINE coupon_status try_issue(coupon_engine *engine, uint64_t campaign_id, 
     return cpn_engine_leave(ticket->answer = COUPON_NO_CAMPAIGN);
   }
   cpn_campaign_prefetch(campaign);
-  if (CPN_UNLIKELY((campaign->tickets.user_words == 2) != (uuid != NULL))) return cpn_engine_leave(COUPON_E_USER_KIND);
-  status = decide_once(engine, campaign, &user, ticket);
-  if (CPN_UNLIKELY(status >= AGAIN)) status = cpn_engine_decide(engine, campaign, &user, ticket);
-  if (tells && engine->has_log) cpn_wait_published(engine);
+  if (CPN_UNLIKELY(campaign->tickets.user_words != form.user_words)) return cpn_engine_leave(COUPON_E_USER_KIND);
+  status = decide_once(engine, campaign, &user, form, ticket);
+  if (CPN_UNLIKELY(status >= AGAIN)) {
+    const struct cpn_user copy = copy_of(&user);
+    status = cpn_engine_decide(engine, campaign, &copy, ticket);
+  }
   ticket->answer = status;
+  if (!form.has_log) {
+    ticket->flags = COUPON_TICKET_FINAL;
+    return cpn_engine_leave(status);
+  }
+  if (tells) cpn_wait_published(engine);
   cpn_engine_set_final(engine, ticket);
   if (status == COUPON_ISSUED || status == COUPON_ALREADY_ISSUED) complete_number(campaign, ticket);
   return cpn_engine_leave(status);
 }
 
+CPN_HOT static coupon_status try_logged(coupon_engine *engine, uint64_t campaign, uint64_t user,
+                                        struct coupon_ticket *ticket) {
+  return try_issue(engine, campaign, user, NULL, (struct form){.has_log = true, .user_words = 1}, true, ticket);
+}
+
+CPN_HOT static coupon_status try_logged_uuid(coupon_engine *engine, uint64_t campaign, const unsigned char *uuid,
+                                             struct coupon_ticket *ticket) {
+  return try_issue(engine, campaign, 0, uuid, (struct form){.has_log = true, .user_words = 2}, true, ticket);
+}
+
 CPN_HOT coupon_status cpn_engine_try_issue(coupon_engine *engine, uint64_t campaign, uint64_t user,
                                            struct coupon_ticket *ticket) {
-  return try_issue(engine, campaign, user, NULL, true, ticket);
+  if (engine->has_log) return try_logged(engine, campaign, user, ticket);
+  return try_issue(engine, campaign, user, NULL, (struct form){.has_log = false, .user_words = 1}, true, ticket);
 }
 
 CPN_HOT coupon_status cpn_engine_try_issue_uuid(coupon_engine *engine, uint64_t campaign, const unsigned char *uuid,
                                                 struct coupon_ticket *ticket) {
-  return try_issue(engine, campaign, 0, uuid, true, ticket);
+  if (engine->has_log) return try_logged_uuid(engine, campaign, uuid, ticket);
+  return try_issue(engine, campaign, 0, uuid, (struct form){.has_log = false, .user_words = 2}, true, ticket);
 }
 
 coupon_status cpn_engine_issue(coupon_engine *engine, uint64_t campaign, uint64_t user, const unsigned char *uuid,
                                struct coupon_ticket *ticket) {
-  return try_issue(engine, campaign, user, uuid, false, ticket);
+  const struct form form = {.has_log = engine->has_log, .user_words = uuid == NULL ? 1 : 2};
+  return try_issue(engine, campaign, user, uuid, form, false, ticket);
 }

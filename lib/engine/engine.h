@@ -123,7 +123,7 @@ static inline coupon_status cpn_engine_gate(const coupon_engine *engine) {
  * allocation, a wake-up) it is seen to there. */
 static inline coupon_status cpn_engine_enter(const coupon_engine *engine, bool issues) {
   /* Before the lock: in a child of fork() a thread that has to be registered for it could wait for one of the parent's. */
-  if (CPN_UNLIKELY(cpn_engine_gate_bits(engine) == 0)) return COUPON_E_FORKED;
+  if (CPN_UNLIKELY(cpn_rcu_may_register()) && cpn_engine_gate_bits(engine) == 0) return COUPON_E_FORKED;
   cpn_rcu_read_lock();
   uint32_t bits = cpn_engine_gate_bits(engine);
   if (CPN_LIKELY(bits == CPN_GATE_OPEN)) return COUPON_OK;
@@ -210,7 +210,7 @@ enum cpn_claim_kind cpn_holder_resolve(const coupon_engine *engine, const struct
 CPN_INLINE enum cpn_claim_kind cpn_holder_find(const coupon_engine *engine, const struct cpn_campaign *campaign,
                                                const struct cpn_user *user, struct cpn_claim_place *place,
                                                struct coupon_ticket *ticket) {
-  cpn_claim_look(&campaign->claims, user->hash, place);
+  *place = cpn_claim_look(&campaign->claims, user->hash);
   if (place->seen == 0) return CPN_CLAIM_EMPTY;
   return cpn_holder_resolve(engine, campaign, user, place, ticket);
 }

@@ -54,7 +54,7 @@ static inline uint64_t hash_of(const coupon_engine *engine, const uint64_t *user
 /* The user's claim, or the place for it, which is NULL where a level is missing. At recovery claims lead to numbers. */
 static inline void find(const struct cpn_campaign *campaign, const struct cpn_user *user,
                         struct cpn_claim_place *place) {
-  cpn_claim_look(&campaign->claims, user->hash, place);
+  *place = cpn_claim_look(&campaign->claims, user->hash);
   while (CPN_UNLIKELY(place->seen != 0) &&
          !cpn_tickets_is_users(&campaign->tickets, cpn_claim_number(place->seen), user))
     cpn_claim_look_on(&campaign->claims, user->hash, place);

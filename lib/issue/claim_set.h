@@ -64,12 +64,13 @@ static inline uint64_t cpn_claim_tag(uint64_t hash) { return (hash & 0xffff) | 1
 static inline uint64_t cpn_claim_make(uint64_t hash, uint64_t body, enum cpn_claim_kind kind) {
   return (hash | 1) << CPN_CLAIM_TAG_SHIFT | body << 3 | (uint64_t)kind;
 }
-static inline uint64_t cpn_claim_pending(uint64_t hash) {
-  return cpn_claim_make(hash, hash >> 16 & CPN_CLAIM_BODY_MASK, CPN_CLAIM_PENDING);
+/* The print is the high 45 bits of the hash: turned by the tag's width, tag and print lie where they belong. */
+static inline uint64_t cpn_claim_of_print(uint64_t hash, enum cpn_claim_kind kind) {
+  return ((hash >> 16 | hash << CPN_CLAIM_TAG_SHIFT) & ~UINT64_C(7)) | UINT64_C(1) << CPN_CLAIM_TAG_SHIFT |
+         (uint64_t)kind;
 }
-static inline uint64_t cpn_claim_free(uint64_t hash) {
-  return cpn_claim_make(hash, hash >> 16 & CPN_CLAIM_BODY_MASK, CPN_CLAIM_FREE);
-}
+static inline uint64_t cpn_claim_pending(uint64_t hash) { return cpn_claim_of_print(hash, CPN_CLAIM_PENDING); }
+static inline uint64_t cpn_claim_free(uint64_t hash) { return cpn_claim_of_print(hash, CPN_CLAIM_FREE); }
 /* LSNs are multiples of 8 below 2^48. */
 static inline uint64_t cpn_claim_held(uint64_t hash, uint64_t lsn) {
   return cpn_claim_make(hash, lsn / 8, CPN_CLAIM_HELD);
@@ -173,35 +174,14 @@ static inline unsigned cpn_claim_candidates(const _Atomic uint64_t *line, uint64
       _mm_or_si128(_mm_cmpeq_epi16(tags, _mm_set1_epi16((short)tag)), _mm_cmpeq_epi16(tags, _mm_setzero_si128()));
   return (unsigned)_mm_movemask_epi8(_mm_packs_epi16(found, _mm_setzero_si128()));
 }
-
-/* The first place with the user's tag, or else the first empty one. */
-CPN_INLINE void cpn_claim_look(const struct cpn_claim_set *set, uint64_t hash, struct cpn_claim_place *place) {
-  struct cpn_claim_level *level = cpn_claim_level_at(set, 0);
-  const uint64_t tag = cpn_claim_tag(hash);
-  if (CPN_LIKELY(level != NULL)) {
-    uint64_t home = cpn_claim_home(hash, 0, set->first_lines);
-    for (uint32_t i = 0; i < 2; i++) {
-      _Atomic uint64_t *line = &level->words[(home ^ i) * CPN_CLAIM_LINE_WORDS];
-      unsigned candidates = cpn_claim_candidates(line, tag);
-      if (candidates == 0) continue;
-      unsigned first = (unsigned)__builtin_ctz(candidates);
-      place->word = &line[first];
-      place->seen = cpn_claim_read(place->word);
-      place->at = i * CPN_CLAIM_LINE_WORDS + first;
-      if (CPN_LIKELY(place->seen == 0 || place->seen >> CPN_CLAIM_TAG_SHIFT == tag)) return;
-      cpn_claim_walk(set, hash, place->at + 1, place); /* it was empty, and has become another user's */
-      return;
-    }
-    cpn_claim_walk(set, hash, CPN_CLAIM_WINDOW, place);
-    return;
-  }
-  cpn_claim_walk(set, hash, 0, place);
-}
-#else
-CPN_INLINE void cpn_claim_look(const struct cpn_claim_set *set, uint64_t hash, struct cpn_claim_place *place) {
-  cpn_claim_walk(set, hash, 0, place);
-}
 #endif
+
+/* The line where looking begins, for asking the processor for it, and for cpn_claim_first_in(). NULL: there is none yet. */
+CPN_INLINE _Atomic uint64_t *cpn_claim_line(const struct cpn_claim_set *set, uint64_t hash) {
+  struct cpn_claim_level *level = cpn_claim_level_at(set, 0);
+  if (CPN_UNLIKELY(level == NULL)) return NULL;
+  return &level->words[cpn_claim_home(hash, 0, set->first_lines) * CPN_CLAIM_LINE_WORDS];
+}
 
 /* A short look, into the first line alone: the first word that is empty or bears the tag. NULL: neither; `line` may be. */
 CPN_INLINE _Atomic uint64_t *cpn_claim_first_in(_Atomic uint64_t *line, uint64_t hash) {
@@ -218,19 +198,32 @@ CPN_INLINE _Atomic uint64_t *cpn_claim_first_in(_Atomic uint64_t *line, uint64_t
 #endif
 }
 
+/* Goes on from what a short look into `line` has found, if anything. */
+static inline struct cpn_claim_place cpn_claim_look_from(const struct cpn_claim_set *set, uint64_t hash,
+                                                         const _Atomic uint64_t *line, _Atomic uint64_t *found) {
+  struct cpn_claim_place place = {.word = found, .at = line != NULL ? CPN_CLAIM_LINE_WORDS : 0};
+  if (CPN_LIKELY(found != NULL)) {
+    place.seen = cpn_claim_read(found);
+    place.at = (uint32_t)(found - line);
+    if (CPN_LIKELY(place.seen == 0 || place.seen >> CPN_CLAIM_TAG_SHIFT == cpn_claim_tag(hash))) return place;
+    place.at++; /* it was empty, and has become another user's */
+  }
+  cpn_claim_walk(set, hash, place.at, &place);
+  return place;
+}
+
+/* The first place with the user's tag, or else the first empty one. */
+static inline struct cpn_claim_place cpn_claim_look(const struct cpn_claim_set *set, uint64_t hash) {
+  _Atomic uint64_t *line = cpn_claim_line(set, hash);
+  return cpn_claim_look_from(set, hash, line, cpn_claim_first_in(line, hash));
+}
+
 /* The next such place behind `place`, whose claim has turned out to be another user's. */
 void cpn_claim_look_on(const struct cpn_claim_set *set, uint64_t hash, struct cpn_claim_place *place);
 
 /* Adds the level that `place` lies in, where it is behind the last one; look again. False: no memory; nothing changed. */
 CPN_MUST_CHECK bool cpn_claim_add_level(struct cpn_claim_set *set, struct cpn_memory *memory,
                                         const struct cpn_claim_place *place);
-
-/* The line where looking begins, for asking the processor for it, and for cpn_claim_first_in(). NULL: there is none yet. */
-CPN_INLINE _Atomic uint64_t *cpn_claim_line(const struct cpn_claim_set *set, uint64_t hash) {
-  struct cpn_claim_level *level = cpn_claim_level_at(set, 0);
-  if (CPN_UNLIKELY(level == NULL)) return NULL;
-  return &level->words[cpn_claim_home(hash, 0, set->first_lines) * CPN_CLAIM_LINE_WORDS];
-}
 
 /* Asks the processor for it. */
 static inline void cpn_claim_prefetch(const struct cpn_claim_set *set, uint64_t hash) {

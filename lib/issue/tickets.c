@@ -4,8 +4,8 @@
 #include "base/points.h"
 #include "coupon/coupon.h"
 
-/* Users of the first chunk, 2^4, and pages: enough for the smallest campaigns. */
-#define FIRST_USERS_BITS 4
+/* Users of the first chunk, and pages. (A chunk is cut to the stock, so that small campaigns have small ones.) */
+#define FIRST_USERS_BITS CPN_TICKET_PAGE_BITS
 #define FIRST_PAGES_BITS 0
 _Static_assert((UINT64_C(1) << (FIRST_USERS_BITS + CPN_CHUNKS_MAX)) - (UINT64_C(1) << FIRST_USERS_BITS) >=
                    COUPON_STOCK_MAX,

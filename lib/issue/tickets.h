@@ -24,8 +24,10 @@ struct cpn_user {
   uint64_t hash;
 };
 
-/* Tickets to a page: 4 KiB of wide rows. */
-#define CPN_TICKET_PAGE 256u
+/* Tickets to a page: 4 KiB of wide rows. Chunk k of the users is of the tickets of chunk k of the pages, so that one place
+ * tells both. */
+#define CPN_TICKET_PAGE_BITS 8
+#define CPN_TICKET_PAGE (1u << CPN_TICKET_PAGE_BITS)
 
 #define CPN_TICKETS_PACKED ((uintptr_t)1)
 
@@ -41,7 +43,8 @@ struct cpn_tickets {
   uint32_t user_words; /* constant: 1 or 2 */
   struct cpn_chunks
       *counts; /* where users have no limit: how many tickets the user of ticket n has, if it is the first */
-  /* Their heads and first chunks, all that small campaigns have, are on the line above and the one on which `users` begins. */
+  /* Their heads and first chunks, all that small campaigns have, are on the line above and the one on which `users` begins.
+   * The chunks of the pages begin with one, those of the users with that one's users. */
   struct cpn_chunks pages; /* struct cpn_ticket_page */
   struct cpn_chunks users; /* 1 or 2 words each */
   _Atomic uint64_t bytes;
@@ -99,20 +102,27 @@ static inline struct cpn_ticket_page *cpn_tickets_page(const struct cpn_tickets 
   return cpn_chunks_at_of(&tickets->pages, page, sizeof(struct cpn_ticket_page));
 }
 
-/* The spot of ticket `number`, for which there is room and which is not written. */
-static inline struct cpn_ticket_spot cpn_tickets_spot(const struct cpn_tickets *tickets, uint64_t number) {
-  const uint64_t index = number - 1;
-  struct cpn_chunks_place place = cpn_chunks_place(&tickets->users, index);
-  /* relaxed, twice: both have been this ticket's since before its room was there; the page is packed only when it is
+/* The spot of ticket `number`, for which there is room and which is not written; `user_words` are the tickets'. The steps of
+ * cpn_chunks_place(), once for both vectors. */
+static inline struct cpn_ticket_spot cpn_tickets_spot_of(const struct cpn_tickets *tickets, uint32_t user_words,
+                                                         uint64_t number) {
+  const uint64_t shifted = number - 1 + CPN_TICKET_PAGE;
+  const uint32_t high = 63 ^ (uint32_t)__builtin_clzll(shifted);
+  const uint64_t offset = shifted ^ UINT64_C(1) << high;
+  const uint32_t chunk = high - CPN_TICKET_PAGE_BITS;
+  /* relaxed, all three: they have been this ticket's since before its room was there; the page is packed only when it is
    * complete. */
-  _Atomic uint64_t *users = atomic_load_explicit(&tickets->users.chunk[place.chunk], memory_order_relaxed);
-  struct cpn_ticket_row *rows = (struct cpn_ticket_row *)atomic_load_explicit(
-      &cpn_tickets_page(tickets, index / CPN_TICKET_PAGE)->rows, memory_order_relaxed);
-  const uint64_t in_page = index % CPN_TICKET_PAGE;
-  const uint64_t in_chunk = (UINT64_C(1) << (tickets->users.first_bits + place.chunk)) - place.offset;
-  return (struct cpn_ticket_spot){.user = users + place.offset * tickets->user_words,
-                                  .row = rows + in_page,
-                                  .left = cpn_min_u64(CPN_TICKET_PAGE - in_page, in_chunk)};
+  _Atomic uint64_t *users = atomic_load_explicit(&tickets->users.chunk[chunk], memory_order_relaxed);
+  struct cpn_ticket_page *pages = atomic_load_explicit(&tickets->pages.chunk[chunk], memory_order_relaxed);
+  struct cpn_ticket_row *rows =
+      (struct cpn_ticket_row *)atomic_load_explicit(&pages[offset / CPN_TICKET_PAGE].rows, memory_order_relaxed);
+  const uint64_t in_page = offset % CPN_TICKET_PAGE;
+  return (struct cpn_ticket_spot){
+      .user = users + offset * user_words, .row = rows + in_page, .left = CPN_TICKET_PAGE - in_page};
+}
+
+static inline struct cpn_ticket_spot cpn_tickets_spot(const struct cpn_tickets *tickets, uint64_t number) {
+  return cpn_tickets_spot_of(tickets, tickets->user_words, number);
 }
 
 /* Writes the ticket at a spot, once. `stamp`: the LSN, or without a log 1. */

@@ -92,14 +92,14 @@ static bool levels_relaxed, claims_relaxed;
 /* The engine's way, cut down: claims the user, or finds that somebody has. */
 static bool claim(uint64_t hash, uint64_t mine) {
   struct cpn_claim_place place;
-  cpn_claim_look(&set, hash, &place);
+  place = cpn_claim_look(&set, hash);
   for (;;) {
     if (place.word == NULL) {
       EXPLORE_CHECK(cpn_claim_add_level(&set, &memory, &place), "no memory");
-      cpn_claim_look(&set, hash, &place);
+      place = cpn_claim_look(&set, hash);
     } else if (place.seen == 0) {
       if (cpn_claim_swap(place.word, 0, cpn_claim_pending(hash))) break;
-      cpn_claim_look(&set, hash, &place);
+      place = cpn_claim_look(&set, hash);
     } else if (cpn_claim_kind_of(place.seen) == CPN_CLAIM_HELD ? leads_to[cpn_claim_lsn(place.seen) / 8] == hash
                                                                : cpn_claim_has_print(place.seen, hash)) {
       return false;

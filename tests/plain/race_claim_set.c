@@ -60,7 +60,7 @@ static uint64_t in_order(const struct sets *sets, uint32_t order, uint64_t i, ui
 /* User number k's place: numbered, pending or free, or where its claim would be made. A number says who it is, as a ticket
  * does in the engine. */
 static enum cpn_claim_kind find(struct sets *sets, uint64_t k, uint64_t hash, struct cpn_claim_place *place) {
-  for (cpn_claim_look(&sets->set, hash, place);; cpn_claim_look_on(&sets->set, hash, place)) {
+  for (*place = cpn_claim_look(&sets->set, hash);; cpn_claim_look_on(&sets->set, hash, place)) {
     enum cpn_claim_kind kind = cpn_claim_kind_of(place->seen);
     if (kind == CPN_CLAIM_EMPTY) return kind;
     RACE_CHECK(place->seen >> CPN_CLAIM_TAG_SHIFT == cpn_claim_tag(hash), "a look stops at another's tag");

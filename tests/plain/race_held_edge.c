@@ -184,20 +184,22 @@ static void hold_late_marker(enum race_world world) {
 
 /* A taker who has made room for the row that another then uses: it has to give its place up and make room anew. */
 static void hold_at_rows_end(enum race_world world) {
-  const uint64_t rows = 16; /* of the first chunk */
+  const uint64_t rows = CPN_TICKET_PAGE;
   struct edge edge;
-  struct coupon_ticket tickets[32];
+  static struct coupon_ticket tickets[CPN_TICKET_PAGE + 16];
   edge_begin(&edge, world, CPN_POINT_RESERVED, 3 * rows, 0, 0);
-  for (uint64_t user = 1; user < rows; user++) RACE_CHECK(ask(edge.engine, user).status == COUPON_ISSUED, "issuing");
+  for (uint64_t user = 1; user < rows; user++)
+    RACE_CHECK(ask(edge.engine, 1000 + user).status == COUPON_ISSUED, "issuing");
   edge_hold(&edge, TAKER);
   RACE_CHECK(ask(edge.engine, STRANGER).status == COUPON_ISSUED, "the last row");
   edge_release(&edge);
   RACE_CHECK(edge.actor.answer.status == COUPON_ISSUED, "%s", coupon_status_name(edge.actor.answer.status));
   /* In memory the number is the unit's: whoever made room for another begins again, and leaves no place behind. */
   RACE_CHECK(race_stats_of(edge.engine).voids == (world != RACE_IN_MEMORY),
-             "the first chunk has another size: this scene shows nothing");
+             "rows end elsewhere: this scene shows nothing");
   race_settle(edge.engine);
-  RACE_CHECK(race_tickets_of(edge.engine, CAMPAIGN, tickets, 32) == rows + 1 && tickets[rows].user == TAKER,
+  RACE_CHECK(race_tickets_of(edge.engine, CAMPAIGN, tickets, sizeof tickets / sizeof tickets[0]) == rows + 1 &&
+                 tickets[rows].user == TAKER,
              "the rows");
   race_close(edge.engine);
   race_hold_fini(&edge.hold);

@@ -93,7 +93,8 @@ static enum cpn_claim_kind find(const coupon_engine *engine, const struct cpn_ca
                                 struct coupon_ticket *ticket) {
   if (planted != FREE_BY_TAG && planted != HELD_BY_TAG && planted != DUPLICATE_UNCHECKED)
     return cpn_holder_find(engine, campaign, user, place, ticket);
-  for (cpn_claim_look(&campaign->claims, user->hash, place);; cpn_claim_look_on(&campaign->claims, user->hash, place)) {
+  for (*place = cpn_claim_look(&campaign->claims, user->hash);;
+       cpn_claim_look_on(&campaign->claims, user->hash, place)) {
     enum cpn_claim_kind kind = cpn_claim_kind_of(place->seen);
     if (is_mine(engine, campaign, user, place->seen, ticket)) return kind;
     if (planted == DUPLICATE_UNCHECKED || kind == CPN_CLAIM_FREE || kind == CPN_CLAIM_PENDING) continue;

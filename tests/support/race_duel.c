@@ -203,10 +203,10 @@ static void leave_free(coupon_engine *engine, uint64_t campaign_id, uint64_t use
   const uint64_t hash = cpn_hash_u64(&engine->key, user);
   struct cpn_campaign *campaign = cpn_directory_find(&engine->campaigns, campaign_id);
   struct cpn_claim_place place;
-  cpn_claim_look(&campaign->claims, hash, &place);
+  place = cpn_claim_look(&campaign->claims, hash);
   if (place.word == NULL) {
     RACE_CHECK(cpn_claim_add_level(&campaign->claims, &engine->memory, &place), "not enough memory");
-    cpn_claim_look(&campaign->claims, hash, &place);
+    place = cpn_claim_look(&campaign->claims, hash);
   }
   RACE_CHECK(place.seen == 0 && cpn_claim_swap(place.word, 0, cpn_claim_free(hash)), "a new campaign has claims");
 }

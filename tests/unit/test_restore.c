@@ -423,7 +423,7 @@ static void make_crowd(struct crowd *crowd) {
 /* Whoever looks finds the number, or is told of a level that is not there. */
 static bool is_found(const struct cpn_claim_set *set, const struct crowd *crowd, uint64_t number) {
   struct cpn_claim_place place;
-  cpn_claim_look(set, crowd->hash[number], &place);
+  place = cpn_claim_look(set, crowd->hash[number]);
   while (place.seen != 0 && cpn_claim_number(place.seen) != number) cpn_claim_look_on(set, crowd->hash[number], &place);
   return place.seen != 0;
 }

@@ -395,7 +395,7 @@ Test(memory, without_it_there_is_no_room_and_what_is_there_stays) {
       count++;
       (void)append_one(&count, count * 24, count);
     }
-    cr_expect(limit < 5000 || count >= 16);
+    cr_expect(limit < 10000 || count >= 256);
     cr_expect_leq(cpn_memory_used(&memory), limit);
     cr_expect_not(cpn_tickets_make_room(&tickets, &memory, &pool, count + 1));
     cpn_tickets_pack(&tickets, &memory, &pool); /* for which there may be no memory either */
