@@ -167,41 +167,55 @@ double machine_shared_counter(uint64_t turns, int threads) {
   return (double)turns * threads / bench_run(threads, counter_body, &turns) / 1e6;
 }
 
-/* One form of a write that is durable when it is over. */
-struct form {
-  int file;
-  bool syncs; /* by a call of its own; else every write is */
-};
+enum { BUFFERED, DIRECT, SYNCED_BYTES = 512 * 1024, SYNCED_BLOCK = 512 };
 
-static bool write_durably(const struct form *form, const unsigned char *from, size_t size, off_t at) {
-  return pwrite(form->file, from, size, at) == (ssize_t)size && (!form->syncs || fdatasync(form->file) == 0);
+static bool write_durably(const struct machine_disk *disk, int way, const unsigned char *from, size_t size, off_t at) {
+  return pwrite(disk->file[way], from, size, at) == (ssize_t)size && (way == DIRECT || fdatasync(disk->file[way]) == 0);
 }
 
-enum { SYNCED_BYTES = 512 * 1024, SYNCED_BLOCK = 512 };
+bool machine_disk_open(struct machine_disk *disk, const char *path) {
+  static unsigned char zeros[SYNCED_BYTES];
+  *disk = (struct machine_disk){.path = path, .file = {-1, -1}};
+  disk->file[BUFFERED] = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+  /* Written before, so that the file does not grow while it is measured: growing costs a second write each time. */
+  if (disk->file[BUFFERED] < 0 || !write_durably(disk, BUFFERED, zeros, sizeof zeros, 0)) return false;
+  disk->file[DIRECT] = open(path, O_RDWR | O_DIRECT | O_DSYNC | O_CLOEXEC); /* not every file system can */
+  return true;
+}
 
-static double rate_of(const struct form *form, uint64_t times) {
+static bool write_slice(struct machine_disk *disk, int way, uint64_t times) {
   static _Alignas(4096) unsigned char block[SYNCED_BLOCK];
   uint64_t begin = bench_now_ns();
-  for (uint64_t i = 0; i < times; i++) {
+  for (uint64_t i = disk->times; i < disk->times + times; i++) {
     block[0] = (unsigned char)(i + 1);
     off_t at = (off_t)(i % (SYNCED_BYTES / SYNCED_BLOCK) * SYNCED_BLOCK);
-    if (!write_durably(form, block, sizeof block, at)) return -1;
+    if (!write_durably(disk, way, block, sizeof block, at)) return false;
   }
-  return (double)times / ((double)(bench_now_ns() - begin + 1) / 1e9);
+  disk->spent_ns[way] += bench_now_ns() - begin + 1;
+  return true;
 }
 
-double machine_syncs(const char *path, uint64_t times) {
-  static unsigned char zeros[SYNCED_BYTES];
-  const struct form plain = {.file = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600), .syncs = true};
-  if (plain.file < 0) return -1;
-  /* Written before, so that the file does not grow while it is measured: growing costs a second write each time. */
-  double rate = write_durably(&plain, zeros, sizeof zeros, 0) ? rate_of(&plain, times / 2) : -1;
-  const struct form direct = {.file = open(path, O_RDWR | O_DIRECT | O_DSYNC | O_CLOEXEC)};
-  double other = direct.file >= 0 && rate > 0 ? rate_of(&direct, times / 2) : -1; /* not every file system can */
-  if (direct.file >= 0) (void)close(direct.file);
-  (void)close(plain.file);
-  (void)unlink(path);
-  return rate > other ? rate : other;
+bool machine_disk_write(struct machine_disk *disk, uint64_t times) {
+  if (!write_slice(disk, BUFFERED, times)) return false;
+  if (disk->file[DIRECT] >= 0 && !write_slice(disk, DIRECT, times)) {
+    (void)close(disk->file[DIRECT]); /* not in blocks as small as these */
+    disk->file[DIRECT] = -1;
+  }
+  disk->times += times;
+  return true;
+}
+
+double machine_disk_rate(const struct machine_disk *disk) {
+  uint64_t best = disk->spent_ns[BUFFERED];
+  if (disk->file[DIRECT] >= 0 && disk->spent_ns[DIRECT] < best) best = disk->spent_ns[DIRECT];
+  return (double)disk->times / ((double)best / 1e9);
+}
+
+void machine_disk_close(struct machine_disk *disk) {
+  for (int way = 0; way < 2; way++) {
+    if (disk->file[way] >= 0) (void)close(disk->file[way]);
+  }
+  (void)unlink(disk->path);
 }
 
 /* ---- sleeping ---- */

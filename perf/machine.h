@@ -43,9 +43,19 @@ void machine_timed_cas(struct machine_words *words, uint64_t turns, int threads,
 /* Millions per second of one word that all threads add to: the ceiling of any order that all share. */
 double machine_shared_counter(uint64_t turns, int threads);
 
-/* Writes of 512 bytes per second, one after the other and each durable before the next, in a file of zeros at `path`: the
- * better of a write and a sync, and a write past the page cache that is both. < 0: an error. */
-double machine_syncs(const char *path, uint64_t times);
+/* Writes of 512 bytes, one after the other and each durable before the next, in a file of zeros: by a write and a sync, and by
+ * a write past the page cache that is both, where the file system has that. A disk's mood changes within a second: so
+ * these are to be had in slices, between those of what they stand beside. */
+struct machine_disk {
+  const char *path;
+  int file[2];
+  uint64_t times, spent_ns[2];
+};
+bool machine_disk_open(struct machine_disk *disk, const char *path);
+bool machine_disk_write(struct machine_disk *disk, uint64_t times); /* so many each way */
+/* Per second, of all that were written, the better way's. */
+double machine_disk_rate(const struct machine_disk *disk);
+void machine_disk_close(struct machine_disk *disk); /* and removes the file */
 
 /* Thousands per second of `threads` threads that do nothing but sleep until all are woken, in two halves by turns: what
  * callers who wait cannot beat, be the disk as fast as it may. For about `seconds`. */

@@ -23,6 +23,8 @@
 /* One request in so many is watched; a batch counts as one. */
 #define SAMPLED_SINGLE 64
 #define SAMPLED_BATCH 4
+/* By turns with writes that are nothing else. */
+#define WAITING_SLICES 16
 /* Answers of a crowd: so that each caller waits for many. */
 #define CROWD_ANSWERS UINT64_C(200000)
 /* Beside its ring, of log_buffer_bytes, the log holds a frame that is being written: 1 MiB, a header and a block. */
@@ -191,33 +193,60 @@ static void run_not_waiting(struct bench *bench, const struct not_waiting *kind)
 
 /* ---- calls that wait ---- */
 
-/* k/s. For one the disk; a crowd shares its syncs, and is bound by being put to sleep and woken. */
-static double run_limit(struct bench *bench, int threads) {
-  if (threads > 1) return machine_sleepers(threads, bench->quick ? 0.01 : 0.4);
-  char path[BENCH_PATH_MAX];
-  double syncs = machine_syncs(sale_path(bench, "raw", path), bench->quick ? 20 : SYNCS_MAX / 4);
-  (void)bench_check(bench, syncs > 0, "the disk takes durable writes");
-  return syncs / 1e3;
-}
-
 struct waiting {
   int threads, quick_threads;
   double target, p99_target; /* of one: of the raw sync rate; k/s; us */
 };
 
+/* What was measured of them, in k/s: they, and what they cannot beat. */
+struct waited {
+  double rate, limit;
+};
+
+/* One caller waits for the disk each time: by turns with the disk alone. */
+static struct waited wait_alone(struct bench *bench, struct sale_job *job, uint64_t answers) {
+  char path[BENCH_PATH_MAX];
+  struct machine_disk disk;
+  double seconds = 0;
+  uint64_t issued = 0;
+  bool works = machine_disk_open(&disk, sale_path(bench, "raw", path));
+  for (int slice = 0; slice < WAITING_SLICES; slice++) {
+    works = works && machine_disk_write(&disk, answers / WAITING_SLICES / 2);
+    job->first_user = bench_part(answers, WAITING_SLICES, slice);
+    job->users = bench_part(answers, WAITING_SLICES, slice + 1) - job->first_user;
+    seconds += sale_run(job, 1);
+    issued += job->issued;
+  }
+  (void)bench_check(bench, works, "the disk takes durable writes");
+  atomic_store_explicit(&job->issued, issued, memory_order_relaxed); /* relaxed: nobody else is there */
+  double limit = works ? machine_disk_rate(&disk) / 1e3 : -1;
+  machine_disk_close(&disk);
+  return (struct waited){(double)answers / seconds / 1e3, limit};
+}
+
+/* A crowd shares its syncs, and is bound by being put to sleep and woken: which is measured before and after. */
+static struct waited wait_together(const struct bench *bench, struct sale_job *job, int threads, uint64_t answers) {
+  const double seconds = bench->quick ? 0.01 : 0.4;
+  double before = machine_sleepers(threads, seconds);
+  job->first_user = 0;
+  job->users = answers;
+  double rate = (double)answers / sale_run(job, threads) / 1e3;
+  return (struct waited){rate, (before + machine_sleepers(threads, seconds)) / 2};
+}
+
 static void run_waiting(struct bench *bench, const struct timer *timer, const struct waiting *kind) {
   const int threads = bench->quick ? kind->quick_threads : kind->threads;
   const uint64_t answers = bench->quick ? 200 : threads == 1 ? SYNCS_MAX : CROWD_ANSWERS;
   double rates[BENCH_ROUNDS_MAX], limits[BENCH_ROUNDS_MAX];
-  struct sale_job job = {.users = answers, .waits = true, .timer = timer, .histograms = timer_histograms(threads)};
+  struct sale_job job = {.waits = true, .timer = timer, .histograms = timer_histograms(threads)};
   for (int i = 0; i < bench->rounds; i++) {
     char path[BENCH_PATH_MAX];
-    /* Right before and right after: disks are moody, and machines busy. */
-    double before = run_limit(bench, threads);
     job.engine = open_watched(sale_path(bench, "log", path), NULL);
     sale_create(job.engine, 1, answers, answers);
-    rates[i] = (double)answers / sale_run(&job, threads) / 1e3;
-    limits[i] = (before + run_limit(bench, threads)) / 2;
+    struct waited waited =
+        threads == 1 ? wait_alone(bench, &job, answers) : wait_together(bench, &job, threads, answers);
+    rates[i] = waited.rate;
+    limits[i] = waited.limit;
     check_and_close(bench, job.engine, path, job.issued, answers);
   }
   char name[64];
