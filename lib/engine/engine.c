@@ -78,6 +78,16 @@ struct form {
   uint32_t user_words;
 };
 
+/* What a decision goes by: the stock's word, what the clock said after that was read, and which ticket the next one is. */
+struct look {
+  uint64_t word, now, number;
+};
+
+/* Without a log the unit gives its ticket this number; with one there is to be room for as many. */
+static inline uint64_t next_number(const struct cpn_campaign *campaign, uint64_t word) {
+  return campaign->spec.stock - cpn_word_remaining(word) + 1;
+}
+
 /* For those who are told where it is: the original stays in registers. */
 static inline struct cpn_user copy_of(const struct cpn_user *user) {
   return (struct cpn_user){.words = {user->words[0], user->words[1]}, .hash = user->hash};
@@ -95,7 +105,7 @@ CPN_INLINE coupon_status take_logged(coupon_engine *engine, struct cpn_campaign 
     uint64_t word = cpn_stock_read(&campaign->stock);
     if (cpn_word_refuses(word) || cpn_word_marked(word)) return AGAIN;
     /* Room for the ticket while that can still fail; others may take before us, up to the room there is. */
-    if (!cpn_engine_room(engine, campaign, stock - cpn_word_remaining(word) + 1)) return COUPON_E_NOMEM;
+    if (!cpn_engine_room(engine, campaign, next_number(campaign, word))) return COUPON_E_NOMEM;
     const uint64_t room = cpn_tickets_room(&campaign->tickets);
 
     uint64_t time_ns;
@@ -125,11 +135,6 @@ CPN_INLINE coupon_status take_logged(coupon_engine *engine, struct cpn_campaign 
   }
 }
 
-/* Without a log the unit itself gives the ticket its number. */
-static inline uint64_t next_number(const struct cpn_campaign *campaign, uint64_t word) {
-  return campaign->spec.stock - cpn_word_remaining(word) + 1;
-}
-
 /* Where another thread took since the word was read, or changed it: reads it anew, as often as it takes. */
 static coupon_status take_unlogged_again(coupon_engine *engine, struct cpn_campaign *campaign,
                                          struct coupon_ticket *ticket) {
@@ -145,12 +150,6 @@ static coupon_status take_unlogged_again(coupon_engine *engine, struct cpn_campa
     if (cpn_stock_take_as_seen(&campaign->stock, word, 1)) return COUPON_ISSUED; /* LP(issue) */
   }
 }
-
-/* What a decision goes by: the stock's word, what the clock said after that was read, and then what the word makes the number
- * of the next ticket. */
-struct look {
-  uint64_t word, now, number;
-};
 
 /* The clock was read after the word, and before the exchange finds that as it was: as above. For this number there
  * is room, and the time lies in the window: it is open, and not due to close. */
