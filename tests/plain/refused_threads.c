@@ -192,7 +192,7 @@ int main(int argc, char **argv) {
   const uint64_t digest = digest_of(engine);
   close_all(engine);
   const uint64_t helpers = cpn_env_processors() > 1 ? 3 : 0; /* one reads ahead, one makes claims, twice */
-  for (int round = 0; round < 2; round++) {
+  for (uint64_t round = race_rounds(2, 1); round > 0; round--) {
     RACE_CHECK(refuse_each(path, TO_READ, digest) == helpers, "not the threads that help to recover");
     RACE_CHECK(refuse_each(path, TO_WRITE, digest) == helpers + 4, "not those, and the four of an engine");
   }
