@@ -118,7 +118,14 @@ static void issue_all(coupon_engine *engine) {
   }
 }
 
-/* Of all tickets; everybody is found by the user, too. */
+static void find(coupon_engine *engine, const struct coupon_ticket *listed) {
+  struct coupon_ticket ticket = COUPON_TICKET_INIT;
+  uint64_t count = 0;
+  coupon_status status = coupon_lookup(engine, CAMPAIGN, listed->user, &ticket, &count);
+  RACE_CHECK(status == COUPON_OK && ticket.number == listed->number && count == 1, "user %" PRIu64, listed->user);
+}
+
+/* Of all tickets; one user in seven is looked up, too. */
 static uint64_t digest_of(coupon_engine *engine) {
   static struct coupon_ticket page[4096];
   uint64_t sum = 0, number = 1;
@@ -127,12 +134,9 @@ static uint64_t digest_of(coupon_engine *engine) {
     RACE_CHECK(status == COUPON_OK, "%s", coupon_status_name(status));
     if (count == 0) break;
     for (size_t i = 0; i < count; i++) {
-      struct coupon_ticket ticket = COUPON_TICKET_INIT;
-      uint64_t of_user = 0;
-      status = coupon_lookup(engine, CAMPAIGN, page[i].user, &ticket, &of_user);
-      RACE_CHECK(status == COUPON_OK && ticket.number == number + i && of_user == 1, "user %" PRIu64, page[i].user);
       const uint64_t words[] = {sum, page[i].number, page[i].user, page[i].lsn, page[i].time_ns};
       sum = cpn_checksum(words, sizeof words);
+      if ((number + i) % 7 == 0) find(engine, &page[i]);
     }
   }
   RACE_CHECK(number == USERS + 1, "%" PRIu64 " tickets", number - 1);
