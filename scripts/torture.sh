@@ -78,9 +78,9 @@ plants() {
   plant keeps-campaigns soak "$found" release tests/torture/torture_soak --planted keeps-campaigns
   plant leaks-descriptors soak "$found" release tests/torture/torture_soak --planted leaks-descriptors
   local name
-  for name in sync-skipped directory-sync-skipped answer-before-sync sync-retried tail-resurrected \
+  for name in sync-skipped write-not-durable directory-sync-skipped answer-before-sync sync-retried tail-resurrected \
     tail-not-written-again recovery-not-synced damage-overlooked checkpoint-not-synced segments-too-early \
-    tidied-before-switch checkpoint-too-much checkpoint-too-little; do
+    tidied-before-switch checkpoint-too-much checkpoint-too-little joins-times; do
     plant $name power-loss "^$name: found at seed" release tests/sim/sim --planted $name
   done
   # The names by which one would ask for the first and the third.

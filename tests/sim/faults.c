@@ -97,6 +97,7 @@ void faults_mix(struct faults *faults, bool lying) {
   faults->fall_short = CHANCE_PICK(chance, often);
   faults->fail = CHANCE_PICK(chance, seldom);
   faults->fail_sync = CHANCE_PICK(chance, syncs);
+  faults->disk->past_cache = chance_once_in(chance, 2);
   if (!lying) return;
   static const uint64_t lies[] = {0, 50, 400}, rots[] = {0, 1, 3};
   faults->lose = CHANCE_PICK(chance, lies);

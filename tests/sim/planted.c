@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "sim/planted.h"
 
+#include <errno.h>
 #include <string.h>
 
 #include "base/bytes.h"
@@ -9,6 +10,7 @@
 const struct plant_fact plant_facts[PLANT_COUNT] = {
     [PLANT_NOTHING] = {"nothing", 0, false},
     [PLANT_SYNC_SKIPPED] = {"sync-skipped", 20, false},
+    [PLANT_WRITE_NOT_DURABLE] = {"write-not-durable", 50, false},
     [PLANT_DIRECTORY_SYNC_SKIPPED] = {"directory-sync-skipped", 50, false},
     [PLANT_ANSWER_BEFORE_SYNC] = {"answer-before-sync", 50, false},
     [PLANT_SYNC_RETRIED] = {"sync-retried", 500, false},
@@ -48,6 +50,14 @@ static int hand_list(void *context, int directory, cpn_io_list_fn *each, void *e
 }
 static int hand_open(void *context, int directory, const char *name, enum cpn_io_mode mode) {
   return disk_of(context)->io.open(disk_of(context), directory, name, mode);
+}
+/* The other plants are in writes and syncs of the other kind. */
+static int hand_open_durable(void *context, int directory, const char *name) {
+  const struct planted *planted = context;
+  const struct cpn_io *io = &planted->disk->io;
+  if (planted->plant == PLANT_NOTHING) return io->open_durable(planted->disk, directory, name);
+  if (planted->plant != PLANT_WRITE_NOT_DURABLE) return -EOPNOTSUPP;
+  return io->open(planted->disk, directory, name, CPN_IO_WRITE);
 }
 static int hand_size(void *context, int file, uint64_t *size) {
   return disk_of(context)->io.size(disk_of(context), file, size);
@@ -190,6 +200,7 @@ void planted_init(struct planted *planted, struct simdisk *disk, enum plant plan
                                 .read = plant_read,
                                 .write = plant_write,
                                 .sync = plant_sync,
+                                .open_durable = hand_open_durable,
                                 .rename = hand_rename,
                                 .link = hand_link,
                                 .remove = hand_remove,

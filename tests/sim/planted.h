@@ -12,6 +12,7 @@
 enum plant {
   PLANT_NOTHING,
   PLANT_SYNC_SKIPPED,           /* a commit is not synced */
+  PLANT_WRITE_NOT_DURABLE,      /* … nor written past the cache, where it is meant to be */
   PLANT_DIRECTORY_SYNC_SKIPPED, /* a new segment is used before its entry is synced */
   PLANT_ANSWER_BEFORE_SYNC,     /* final is said when the frame is written; the sync comes with the next one */
   PLANT_SYNC_RETRIED,           /* a sync that failed is tried again, and believed */

@@ -181,6 +181,7 @@ static int open_handle(struct simdisk *disk, int file) {
   for (int i = 0; i < SIM_HANDLES; i++) {
     if (disk->handles[i] >= 0) continue;
     disk->handles[i] = file;
+    disk->is_past_cache[i] = false;
     return i;
   }
   return -EMFILE;
@@ -202,6 +203,17 @@ static int open_file(struct simdisk *disk, enum sim_op op, const char *name, enu
 static int sim_open(void *context, int directory, const char *name, enum cpn_io_mode mode) {
   struct full_name full = name_in(directory, name);
   return open_file(context, SIM_OPEN, full.text, mode);
+}
+
+/* Changes nothing, and whoever cannot have it does without: not a call that a fault or a crash can tell from its neighbours. */
+static int sim_open_durable(void *context, int directory, const char *name) {
+  struct simdisk *disk = context;
+  const struct full_name full = name_in(directory, name);
+  const struct sim_entry *entry = simdisk_entry(disk, disk->now, full.text);
+  if (!disk->past_cache || disk->dead || entry == NULL) return -EOPNOTSUPP;
+  int handle = open_handle(disk, entry->file);
+  if (handle >= 0) disk->is_past_cache[handle] = true;
+  return handle;
 }
 
 static int sim_lock(void *context, int directory, const char *name) {
@@ -334,9 +346,47 @@ static void write_bytes(struct simdisk *disk, int handle, uint64_t offset, const
   file->size = cpn_max_u64(file->size, offset + size);
 }
 
+static void make_sector_durable(struct simdisk *disk, struct sim_file *file, uint64_t sector) {
+  uint64_t to = sector;
+  enum sim_lie lie = SIM_HONEST;
+  if (disk->lie != NULL) lie = disk->lie(disk->chooser, file->name, sector, file->capacity / SIM_SECTOR, &to);
+  if (lie == SIM_LOSES) return;
+  memcpy(file->durable + to * SIM_SECTOR, file->now + sector * SIM_SECTOR, SIM_SECTOR);
+}
+
+static void write_sector_past_cache(struct simdisk *disk, int handle, uint64_t sector, const unsigned char *from) {
+  struct sim_file *file = file_of(disk, handle);
+  for (int i = 0; i < SIM_VERSIONS && i < disk->version_count; i++) {
+    if (disk->versions[i].file == disk->handles[handle] && disk->versions[i].sector == sector)
+      disk->versions[i].file = -1;
+  }
+  memcpy(file->now + sector * SIM_SECTOR, from, SIM_SECTOR);
+  make_sector_durable(disk, file, sector);
+  file->dirty[sector] = 0;
+}
+
+/* In whole sectors, of a file that is as long already. */
+static int64_t write_past_cache(struct simdisk *disk, int handle, uint64_t offset, const unsigned char *from,
+                                size_t size) {
+  const bool lived = !disk->dead;
+  const uint64_t first = offset / SIM_SECTOR, sectors = size / SIM_SECTOR;
+  simdisk_must(offset % SIM_SECTOR == 0 && size % SIM_SECTOR == 0 && size != 0 &&
+                   offset + size <= file_of(disk, handle)->size,
+               "a write past the cache that a disk does not take");
+  int64_t admitted = admit(disk, SIM_WRITE, file_of(disk, handle)->name, offset, size);
+  if (admitted == -EINTR) return admitted;
+  const bool failed = admitted < 0;
+  const uint64_t whole = failed ? sectors : cpn_max_u64(1, (uint64_t)admitted / SIM_SECTOR);
+  for (uint64_t i = 0; i < whole; i++) {
+    if (!failed || (lived && toss(disk))) write_sector_past_cache(disk, handle, first + i, from + i * SIM_SECTOR);
+  }
+  return failed ? admitted : (int64_t)(whole * SIM_SECTOR);
+}
+
 static int64_t sim_write(void *context, int handle, uint64_t offset, const void *from, size_t size) {
   struct simdisk *disk = context;
   bool lived = !disk->dead;
+  if (disk->is_past_cache[handle]) return write_past_cache(disk, handle, offset, from, size);
   int64_t admitted = admit(disk, SIM_WRITE, file_of(disk, handle)->name, offset, size);
   if (admitted < 0) {
     /* The process died in it: the first sectors may be written. */
@@ -346,14 +396,6 @@ static int64_t sim_write(void *context, int handle, uint64_t offset, const void 
   }
   write_bytes(disk, handle, offset, from, (size_t)admitted);
   return admitted;
-}
-
-static void make_sector_durable(struct simdisk *disk, struct sim_file *file, uint64_t sector) {
-  uint64_t to = sector;
-  enum sim_lie lie = SIM_HONEST;
-  if (disk->lie != NULL) lie = disk->lie(disk->chooser, file->name, sector, file->capacity / SIM_SECTOR, &to);
-  if (lie == SIM_LOSES) return;
-  memcpy(file->durable + to * SIM_SECTOR, file->now + sector * SIM_SECTOR, SIM_SECTOR);
 }
 
 static void forget_versions(struct simdisk *disk, int file) {
@@ -423,6 +465,7 @@ struct simdisk *simdisk_create(void) {
                              .read = sim_read,
                              .write = sim_write,
                              .sync = sim_sync,
+                             .open_durable = sim_open_durable,
                              .rename = sim_rename,
                              .link = sim_link,
                              .remove = sim_remove,

@@ -9,6 +9,9 @@
  * the sectors looking clean: a later sync does not write them, unless they have been written again; with `random` some
  * of them got to the disk, and of the others each may be dropped from memory at any read.
  *
+ * With `past_cache` there are handles through which a write is durable when it returns (open_durable() of base/io.h): sector
+ * by sector, so that one that fails, or that the process dies in, may have done any of them, with `random`.
+ *
  * There is a second directory, "archive", whose names are looked at from outside as "archive/...". Its entries become durable
  * when it is synced itself.
  *
@@ -100,6 +103,7 @@ struct simdisk {
   int file_count, entry_count; /* none is in use from there on */
   int change_count, version_count;
   int handles[SIM_HANDLES]; /* file of each open handle, -1: free */
+  bool is_past_cache[SIM_HANDLES];
   bool locked;
 
   uint64_t calls, syncs;
@@ -111,6 +115,7 @@ struct simdisk {
   bool skip_file_sync, skip_directory_sync;
   uint64_t skip_from;
   bool no_links; /* between directories */
+  bool past_cache;
 
   uint64_t *random; /* state of chance; NULL: nothing is left to chance */
   sim_meddle_fn *meddle;

@@ -31,6 +31,7 @@ struct simdisk *simdisk_copy(const struct simdisk *disk) {
   copy->change_count = disk->change_count;
   copy->entropy = disk->entropy;
   copy->no_links = disk->no_links;
+  copy->past_cache = disk->past_cache;
   return copy;
 }
 
