@@ -70,6 +70,7 @@ static inline void cpn_campaign_prefetch(const struct cpn_campaign *campaign) {
   __builtin_prefetch(&campaign->tickets);
   __builtin_prefetch(&campaign->tickets.users);
 }
+/* The same, and for what is read first: for who does something else before. */
 static inline void cpn_campaign_prefetch_all(const struct cpn_campaign *campaign) {
   __builtin_prefetch(&campaign->spec);
   __builtin_prefetch(&campaign->claims);
