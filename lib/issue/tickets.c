@@ -246,7 +246,7 @@ static uint64_t page_read(uintptr_t rows, uint32_t i, uint64_t *time_ns) {
     return cpn_ticket_pack_stamp(pack, i);
   }
   const struct cpn_ticket_row *row = (const struct cpn_ticket_row *)rows + i;
-  /* acquire: pairs with cpn_tickets_put(). */
+  /* acquire: pairs with cpn_tickets_put_at(). */
   uint64_t stamp = atomic_load_explicit(&row->stamp, memory_order_acquire);
   CPN_POINT(ROW_HALF_READ);
   *time_ns = atomic_load_explicit(&row->time_ns, memory_order_acquire); /* acquire: see was_of_page() */
@@ -367,7 +367,7 @@ static bool is_complete(const struct cpn_tickets *tickets, const struct cpn_tick
   const uint64_t numbered = cpn_tickets_numbered(tickets);
   if (numbered > 0) return numbered >= p * CPN_TICKET_PAGE + page_rows(tickets, p);
   for (uint32_t i = page_rows(tickets, p); i > 0; i--) {
-    /* acquire: pairs with cpn_tickets_put(). */
+    /* acquire: pairs with cpn_tickets_put_at(). */
     if (atomic_load_explicit(&rows[i - 1].stamp, memory_order_acquire) == 0) return false;
   }
   return true;

@@ -137,12 +137,6 @@ static inline void cpn_tickets_put_at(struct cpn_ticket_spot spot, uint32_t user
   atomic_store_explicit(&spot.row->stamp, stamp, memory_order_release);
 }
 
-/* Writes the ticket `number`, for which there is room, once. */
-static inline void cpn_tickets_put(struct cpn_tickets *tickets, uint64_t number, const uint64_t *user, uint64_t stamp,
-                                   uint64_t time_ns) {
-  cpn_tickets_put_at(cpn_tickets_spot(tickets, number), tickets->user_words, user, stamp, time_ns);
-}
-
 /* Where a writer who appends goes on. For the first ticket, or behind another campaign's: from nothing. */
 struct cpn_ticket_cursor {
   struct cpn_ticket_spot spot; /* of the next ticket; with none left it is looked for anew */

@@ -80,7 +80,8 @@ static void put_some(struct book *book, struct race_random *random) {
     user_of(number, user);
     make_room(book, number);
     if (race_below(random, 32) == 0) race_dally(race_below(random, 2000));
-    cpn_tickets_put(&book->tickets, number, user, 1, book->plan[number - 1].time_ns);
+    cpn_tickets_put_at(cpn_tickets_spot(&book->tickets, number), book->tickets.user_words, user, 1,
+                       book->plan[number - 1].time_ns);
     atomic_fetch_add(&book->written, 1);
   }
 }

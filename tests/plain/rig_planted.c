@@ -188,7 +188,8 @@ static coupon_status take_unlogged(coupon_engine *engine, struct cpn_campaign *c
     return status;
   }
   CPN_POINT(TAKEN);
-  cpn_tickets_put(&campaign->tickets, ticket->number, user->words, 1, ticket->time_ns);
+  cpn_tickets_put_at(cpn_tickets_spot(&campaign->tickets, ticket->number), campaign->tickets.user_words, user->words, 1,
+                     ticket->time_ns);
   cpn_claim_write(place->word, cpn_claim_numbered(user->hash, ticket->number));
   return COUPON_ISSUED;
 }

@@ -226,7 +226,8 @@ Test(tickets, that_are_put_in_any_order_come_back_and_their_page_is_packed_when_
   for (uint64_t i = 1; i <= HISTORY; i++) {
     uint64_t number = order[i], time_ns;
     cr_assert_eq(cpn_tickets_read(&tickets, number, &time_ns), 0, "nobody has put it yet");
-    cpn_tickets_put(&tickets, number, history[number].user, 1, history[number].time_ns);
+    cpn_tickets_put_at(cpn_tickets_spot(&tickets, number), tickets.user_words, history[number].user, 1,
+                       history[number].time_ns);
     cpn_tickets_pack(&tickets, &memory, &pool);
     cr_assert_eq(cpn_tickets_read(&tickets, number, &time_ns), 1);
     put++;
