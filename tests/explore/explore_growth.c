@@ -91,8 +91,7 @@ static bool levels_relaxed, claims_relaxed;
 
 /* The engine's way, cut down: claims the user, or finds that somebody has. */
 static bool claim(uint64_t hash, uint64_t mine) {
-  struct cpn_claim_place place;
-  place = cpn_claim_look(&set, hash);
+  struct cpn_claim_place place = cpn_claim_look(&set, hash);
   for (;;) {
     if (place.word == NULL) {
       EXPLORE_CHECK(cpn_claim_add_level(&set, &memory, &place), "no memory");

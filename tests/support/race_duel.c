@@ -202,8 +202,7 @@ static void choose_colliding_users(struct duel *duel) {
 static void leave_free(coupon_engine *engine, uint64_t campaign_id, uint64_t user) {
   const uint64_t hash = cpn_hash_u64(&engine->key, user);
   struct cpn_campaign *campaign = cpn_directory_find(&engine->campaigns, campaign_id);
-  struct cpn_claim_place place;
-  place = cpn_claim_look(&campaign->claims, hash);
+  struct cpn_claim_place place = cpn_claim_look(&campaign->claims, hash);
   if (place.word == NULL) {
     RACE_CHECK(cpn_claim_add_level(&campaign->claims, &engine->memory, &place), "not enough memory");
     place = cpn_claim_look(&campaign->claims, hash);
