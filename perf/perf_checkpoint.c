@@ -5,8 +5,13 @@
  * One producer is paced at half of what it can do, because one at its limit would only tell who has the processors; every
  * call is timed, with and without a checkpoint being made beside it. Then a directory whose tickets
  * all lie in a checkpoint is opened, beside reading that file and touching as much memory.
+ *
+ * The producer is bound to one processor after the other. The disk interrupts one of them, thousands of times a second
+ * while a log is committed, and a scheduler that moves the producer there only with a checkpoint, or only without, would
+ * decide what one in a thousand calls takes.
  */
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,13 +30,27 @@ struct pace {
   uint64_t length_ns;
   _Atomic int *until; /* ends it before that, if it is not NULL */
   uint64_t gap_ns;    /* between the beginnings of calls; 0: none */
+  int processor;      /* to run on, of those of the process; -1: any */
   uint64_t calls, refused;
   struct histogram *histogram;
 };
 
+static cpu_set_t all_processors;
+
+/* The calling thread, on the `which`-th of them. */
+static void stay_on_processor(int which) {
+  cpu_set_t one;
+  CPU_ZERO(&one);
+  for (size_t i = 0; i < CPU_SETSIZE; i++) {
+    if (CPU_ISSET(i, &all_processors) && which-- == 0) CPU_SET(i, &one);
+  }
+  (void)sched_setaffinity(0, sizeof one, &one);
+}
+
 static void pace_body(void *context, int thread) {
   struct pace *pace = context;
   (void)thread;
+  if (pace->processor >= 0) stay_on_processor(pace->processor);
   struct coupon_ticket ticket = COUPON_TICKET_INIT;
   const uint64_t begin = bench_now_ns();
   uint64_t due = begin;
@@ -72,61 +91,92 @@ static void *make_one(void *argument) {
   return NULL;
 }
 
-/* What a machine does to a call's tail changes by the second. So a round is some checkpoints, each with calls beside it for so
- * long at most, and followed by calls for just as long without one. */
-#define CHECKPOINTS_OF_ROUND 5
+/* What a machine does to a call's tail changes by the second. So a round is some checkpoints on each processor, each with calls
+ * beside it for so long at most, and followed by calls for just as long without one. */
+#define PROCESSORS_MAX 4
+#define CHECKPOINTS_EACH 3
 #define BESIDE_AT_MOST_NS UINT64_C(400000000)
 
+/* Nanoseconds, of each round. */
+struct tail {
+  double p99[BENCH_ROUNDS_MAX], p999[BENCH_ROUNDS_MAX];
+};
+
+/* [0]: with a checkpoint, [1]: without. */
 struct beside {
-  struct histogram with, without; /* of a round */
-  double p99[2][BENCH_ROUNDS_MAX], p999[2][BENCH_ROUNDS_MAX];
+  int processors;
+  struct histogram of_round[2], of_processor[PROCESSORS_MAX][2];
+  struct tail tail[2], tail_of[PROCESSORS_MAX][2];
   double seconds; /* with */
 };
 
 static void take_pair(struct bench *bench, struct pace *pace, struct beside *beside) {
+  struct histogram *histograms = beside->of_processor[pace->processor];
   struct maker maker = {.engine = pace->engine};
   pthread_t thread;
   if (pthread_create(&thread, NULL, make_one, &maker) != 0) exit(1);
-  const double seconds = pace_run(pace, BESIDE_AT_MOST_NS, &maker.done, &beside->with);
+  const double seconds = pace_run(pace, BESIDE_AT_MOST_NS, &maker.done, &histograms[0]);
   (void)pthread_join(thread, NULL);
   (void)bench_check(bench, maker.made, "checkpoints are made");
-  (void)pace_run(pace, (uint64_t)(seconds * 1e9), NULL, &beside->without);
+  (void)pace_run(pace, (uint64_t)(seconds * 1e9), NULL, &histograms[1]);
   beside->seconds += seconds;
 }
 
-static void take_round(struct bench *bench, struct pace *pace, struct beside *beside, int round) {
-  memset(&beside->with, 0, sizeof beside->with);
-  memset(&beside->without, 0, sizeof beside->without);
-  for (int i = 0; i < CHECKPOINTS_OF_ROUND; i++) take_pair(bench, pace, beside);
-  beside->p99[0][round] = timer_quantile(pace->timer, &beside->with, 99);
-  beside->p99[1][round] = timer_quantile(pace->timer, &beside->without, 99);
-  beside->p999[0][round] = timer_quantile(pace->timer, &beside->with, 99.9);
-  beside->p999[1][round] = timer_quantile(pace->timer, &beside->without, 99.9);
+static void note_tail(const struct timer *timer, const struct histogram *histogram, struct tail *tail, int round) {
+  tail->p99[round] = timer_quantile(timer, histogram, 99);
+  tail->p999[round] = timer_quantile(timer, histogram, 99.9);
 }
 
-static void row_of_tail(struct bench *bench, uint64_t holders, const char *name, double quantiles[2][BENCH_ROUNDS_MAX],
-                        bool judged) {
+static void take_round(struct bench *bench, struct pace *pace, struct beside *beside, int round) {
+  memset(beside->of_round, 0, sizeof beside->of_round);
+  memset(beside->of_processor, 0, sizeof beside->of_processor);
+  for (int i = 0; i < CHECKPOINTS_EACH * beside->processors; i++) {
+    pace->processor = i % beside->processors;
+    take_pair(bench, pace, beside);
+  }
+  for (int without = 0; without < 2; without++) {
+    for (int i = 0; i < beside->processors; i++) {
+      histogram_merge(&beside->of_round[without], &beside->of_processor[i][without]);
+      note_tail(pace->timer, &beside->of_processor[i][without], &beside->tail_of[i][without], round);
+    }
+    note_tail(pace->timer, &beside->of_round[without], &beside->tail[without], round);
+  }
+}
+
+static void row_of_tail(struct bench *bench, uint64_t holders, const char *name, double with[BENCH_ROUNDS_MAX],
+                        double without[BENCH_ROUNDS_MAX], bool judged) {
   struct bench_row row = {.name = name, .users = holders, .threads = 1, .unit = "ns"};
-  row.value = bench_median(quantiles[0], bench->rounds);
-  row.limit = bench_median(quantiles[1], bench->rounds);
+  row.value = bench_median(with, bench->rounds);
+  row.limit = bench_median(without, bench->rounds);
   row.beside = "no checkpoint meanwhile";
   row.rule = judged ? BENCH_RATIO_AT_MOST : BENCH_NO_TARGET;
   row.target = LATENCY_RATIO;
   bench_row(bench, &row);
 }
 
+static void rows_of_tails(struct bench *bench, uint64_t holders, struct beside *beside) {
+  for (int i = 0; i < beside->processors; i++) {
+    char name[64];
+    (void)snprintf(name, sizeof name, "one call, on processor %d, p99.9", i);
+    row_of_tail(bench, holders, name, beside->tail_of[i][0].p999, beside->tail_of[i][1].p999, false);
+  }
+  row_of_tail(bench, holders, "one call at half that pace, p99", beside->tail[0].p99, beside->tail[1].p99, false);
+  row_of_tail(bench, holders, "one call at half that pace, p99.9", beside->tail[0].p999, beside->tail[1].p999, true);
+}
+
 static void run_beside(struct bench *bench, const struct timer *timer) {
   const uint64_t holders = bench_size(bench, BENCH_STANDARD);
   if (bench_skips(bench, holders)) return;
   char path[BENCH_PATH_MAX];
-  struct pace pace = {.timer = timer, .next_user = holders};
-  struct beside beside = {.seconds = 0};
+  struct pace pace = {.timer = timer, .next_user = holders, .processor = -1};
+  static struct beside beside; /* too large for a stack */
+  beside.processors = CPU_COUNT(&all_processors) < PROCESSORS_MAX ? CPU_COUNT(&all_processors) : PROCESSORS_MAX;
   const uint64_t limit_ns = bench->quick ? 50000000 : 1000000000;
   pace.engine = store_open(sale_path(bench, "beside", path), COUPON_SYNC, NULL);
   sale_create(pace.engine, 1, COUPON_STOCK_MAX, 0);
   struct sale_job job = {.engine = pace.engine, .users = holders, .batches = true};
   (void)sale_run(&job, 1);
-  (void)pace_run(&pace, limit_ns, NULL, &beside.with); /* at its limit */
+  (void)pace_run(&pace, limit_ns, NULL, &beside.of_round[0]); /* at its limit */
   const double calls_per_s = (double)pace.calls * 1e9 / (double)limit_ns;
   pace.gap_ns = (uint64_t)(2e9 / calls_per_s);
   for (int i = 0; i < bench->rounds; i++) take_round(bench, &pace, &beside, i);
@@ -140,8 +190,7 @@ static void run_beside(struct bench *bench, const struct timer *timer) {
   row = (struct bench_row){.name = "calls beside checkpoints", .users = holders, .threads = 1, .unit = "s"};
   row.value = beside.seconds;
   bench_row(bench, &row);
-  row_of_tail(bench, holders, "one call at half that pace, p99", beside.p99, false);
-  row_of_tail(bench, holders, "one call at half that pace, p99.9", beside.p999, true);
+  rows_of_tails(bench, holders, &beside);
 }
 
 /* ---- opening ---- */
@@ -193,6 +242,7 @@ int main(int count, char **arguments) {
   struct bench bench;
   struct timer timer;
   bench_begin(&bench, count, arguments, "perf_checkpoint", "what does a checkpoint cost, and what does it save?");
+  if (sched_getaffinity(0, sizeof all_processors, &all_processors) != 0) return 1;
   timer_init(&timer);
   bench_head("issuing beside checkpoints");
   run_beside(&bench, &timer);

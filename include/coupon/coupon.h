@@ -35,7 +35,7 @@
  * - A user is a number or 16 bytes (a UUID): a campaign says which at its creation. Calls whose name ends
  *   in `_uuid` are those without for users of 16 bytes; either form in a campaign of the other kind
  *   answers COUPON_E_USER_KIND and changes nothing.
- * - The time of issue is the wall clock as a thread of the library reads it, every half millisecond while
+ * - The time of issue is the wall clock as a thread of the library reads it, every millisecond while
  *   there are calls: it lags by that much, by more where that thread waits for a processor, and never
  *   goes back. With a `clock` of the caller's own it is what that says.
  *

@@ -6,7 +6,7 @@
  * Lock-free: a retry means that another thread has moved the clock on.
  *
  * A look at the system's clock costs more than a decision. So while there are many calls a thread of the library (the
- * keeper, engine/keeper.c) looks every half millisecond, the clock is *kept*, and decisions read what it left. Where
+ * keeper, engine/keeper.c) looks every millisecond, the clock is *kept*, and decisions read what it left. Where
  * nobody keeps it, and with a clock of the caller's own, each decision looks for itself.
  */
 #ifndef CPN_BASE_CLOCK_H

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Joined tickets: records of tickets that follow each other in a frame, and are the same but for the user, lie in the file as
- * one, with one head and one time (docs/FORMAT.md). While there is load the clock ticks every half millisecond, so that is
+ * one, with one head and one time (docs/FORMAT.md). While there is load the clock ticks every millisecond, so that is
  * nearly all of them; a ticket then costs its user's bytes and hardly more, to write, to sync and to read again.
  *
  * Only the file knows of it: what is drained, applied and counted in LSNs are whole records. They are joined in one place,
