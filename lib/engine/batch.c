@@ -14,6 +14,9 @@
 /* Requests side by side. More hide no more of the memory's latency, and would make a hole in the log longer. */
 #define GROUP 32u
 
+/* Lines of a large set that are asked for one right behind the other; see lines_at_once(). */
+#define FAR_LINES 16u
+
 /* The requests of a group for one campaign. */
 struct party {
   struct cpn_campaign *campaign;
@@ -145,17 +148,33 @@ static void find_parties(coupon_engine *engine, struct group *group, uint64_t no
   }
 }
 
-/* For the lines where looking for the users begins. All of them at once: memory brings them no faster while the first are
- * worked on. */
+/* Hashes the user, and finds the line where looking for him begins. */
+CPN_INLINE void find_line(const coupon_engine *engine, struct group *group, uint32_t i) {
+  group->place[i].word = NULL;
+  if (CPN_UNLIKELY(group->state[i] == ANSWERED)) return;
+  const struct coupon_request *request = &group->requests[i];
+  const struct cpn_campaign *campaign = group->of[i]->campaign;
+  const unsigned char *uuid = campaign->tickets.user_words == 2 ? request->uuid : NULL;
+  group->hash[i] = cpn_engine_user(engine, request->user, uuid).hash;
+  group->place[i].word = cpn_claim_line(&campaign->claims, group->hash[i]);
+}
+
+/* How many lines are asked for one right behind the other. A processor goes on behind one for whose page it has to walk
+ * through tables in memory only as far as it looks ahead, and a hash is half of that: between hashes two would be on
+ * their way. So not between them where a set is so large; where it is not, hashing hides the lines' latency better. */
+static uint32_t lines_at_once(const struct group *group) {
+  if (group->parties == 0) return 1;
+  return cpn_claim_set_is_far(&group->party[0].campaign->claims) ? FAR_LINES : 1;
+}
+
+/* For the lines where looking for the users begins. All of them before the first is looked at: memory brings them no faster
+ * while the first are worked on. */
 static void ask_for_lines(const coupon_engine *engine, struct group *group) {
-  for (uint32_t i = 0; i < group->count; i++) {
-    if (CPN_UNLIKELY(group->state[i] == ANSWERED)) continue;
-    const struct coupon_request *request = &group->requests[i];
-    const struct cpn_campaign *campaign = group->of[i]->campaign;
-    const unsigned char *uuid = campaign->tickets.user_words == 2 ? request->uuid : NULL;
-    group->hash[i] = cpn_engine_user(engine, request->user, uuid).hash;
-    group->place[i].word = cpn_claim_line(&campaign->claims, group->hash[i]);
-    __builtin_prefetch((const void *)group->place[i].word, 1); /* of nothing, it does nothing */
+  const uint32_t at_once = lines_at_once(group);
+  for (uint32_t i = 0, asked = 0; i < group->count; i++) {
+    find_line(engine, group, i);
+    if (i + 1 < group->count && i + 1 - asked < at_once) continue;
+    for (; asked <= i; asked++) __builtin_prefetch((const void *)group->place[asked].word, 1); /* of NULL, nothing */
   }
 }
 

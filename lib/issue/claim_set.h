@@ -122,6 +122,13 @@ uint64_t cpn_claim_set_lines_for(uint64_t users);
 
 uint64_t cpn_claim_set_bytes(const struct cpn_claim_set *set);
 
+/* Whether the tables that say where its pages are do not stay in a processor's caches either: lines of such a set had better be
+ * asked for together. Measured, see docs/PERF.md; nothing but time depends on it. */
+#define CPN_CLAIM_FAR_LINES (UINT64_C(384) << 20 >> 6)
+static inline bool cpn_claim_set_is_far(const struct cpn_claim_set *set) {
+  return set->first_lines >= CPN_CLAIM_FAR_LINES;
+}
+
 /* --- looking ------------------------------------------------------------------------------------- */
 
 /* A place in a user's order of places. */
