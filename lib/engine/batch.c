@@ -14,7 +14,7 @@
 /* Requests side by side. More hide no more of the memory's latency, and would make a hole in the log longer. */
 #define GROUP 32u
 
-/* Lines of a large set that are asked for one right behind the other; see lines_at_once(). */
+/* Lines of a large set that are asked for one right behind the other; see ask_for_lines_of(). */
 #define FAR_LINES 16u
 
 /* The requests of a group for one campaign. */
@@ -148,33 +148,46 @@ static void find_parties(coupon_engine *engine, struct group *group, uint64_t no
   }
 }
 
-/* Hashes the user, and finds the line where looking for him begins. */
-CPN_INLINE void find_line(const coupon_engine *engine, struct group *group, uint32_t i) {
-  group->place[i].word = NULL;
-  if (CPN_UNLIKELY(group->state[i] == ANSWERED)) return;
-  const struct coupon_request *request = &group->requests[i];
-  const struct cpn_campaign *campaign = group->of[i]->campaign;
-  const unsigned char *uuid = campaign->tickets.user_words == 2 ? request->uuid : NULL;
-  group->hash[i] = cpn_engine_user(engine, request->user, uuid).hash;
-  group->place[i].word = cpn_claim_line(&campaign->claims, group->hash[i]);
+/* Hashes the users of requests `i` … `end` - 1, all of one campaign, and finds the lines where looking for them begins. In
+ * several forms: `user_words` and `ask` are constants. */
+CPN_INLINE void find_lines(const coupon_engine *engine, struct group *group, uint32_t i, uint32_t end,
+                           uint32_t user_words, bool ask) {
+  const struct cpn_claim_set *claims = &group->of[i]->campaign->claims;
+  struct cpn_claim_level *level = cpn_claim_level_at(claims, 0);
+  for (; i < end; i++) {
+    const struct coupon_request *request = &group->requests[i];
+    group->hash[i] = cpn_engine_user(engine, request->user, user_words == 2 ? request->uuid : NULL).hash;
+    group->place[i].word = cpn_claim_line_in(claims, level, group->hash[i]);
+    if (ask) __builtin_prefetch((const void *)group->place[i].word, 1); /* of NULL, nothing */
+  }
 }
 
-/* How many lines are asked for one right behind the other. A processor goes on behind one for whose page it has to walk
- * through tables in memory only as far as it looks ahead, and a hash is half of that: between hashes two would be on
- * their way. So not between them where a set is so large; where it is not, hashing hides the lines' latency better. */
-static uint32_t lines_at_once(const struct group *group) {
-  if (group->parties == 0) return 1;
-  return cpn_claim_set_is_far(&group->party[0].campaign->claims) ? FAR_LINES : 1;
+/* A processor goes on behind a line for whose page it has to walk through tables in memory only as far as it looks ahead,
+ * and to hash a user and find his line is a good part of that: only a few would be on their way. So the lines of so
+ * large a set are asked for one right behind the other. Of a smaller one they come sooner, and hashing hides that. */
+CPN_INLINE void ask_for_lines_of(const coupon_engine *engine, struct group *group, uint32_t i, uint32_t end,
+                                 uint32_t user_words) {
+  if (CPN_LIKELY(!cpn_claim_set_is_far(&group->of[i]->campaign->claims))) {
+    find_lines(engine, group, i, end, user_words, true);
+    return;
+  }
+  for (uint32_t to; i < end; i = to) {
+    to = (uint32_t)cpn_min_u64(i + FAR_LINES, end);
+    find_lines(engine, group, i, to, user_words, false);
+    for (uint32_t j = i; j < to; j++) __builtin_prefetch((const void *)group->place[j].word, 1);
+  }
 }
 
 /* For the lines where looking for the users begins. All of them before the first is looked at: memory brings them no faster
  * while the first are worked on. */
 static void ask_for_lines(const coupon_engine *engine, struct group *group) {
-  const uint32_t at_once = lines_at_once(group);
-  for (uint32_t i = 0, asked = 0; i < group->count; i++) {
-    find_line(engine, group, i);
-    if (i + 1 < group->count && i + 1 - asked < at_once) continue;
-    for (; asked <= i; asked++) __builtin_prefetch((const void *)group->place[asked].word, 1); /* of NULL, nothing */
+  for (uint32_t i = 0, end; i < group->count; i = end) {
+    end = group->end[i];
+    if (CPN_UNLIKELY(group->state[i] == ANSWERED)) continue; /* all of the run are */
+    if (group->of[i]->campaign->tickets.user_words == 1)
+      ask_for_lines_of(engine, group, i, end, 1);
+    else
+      ask_for_lines_of(engine, group, i, end, 2);
   }
 }
 
@@ -222,25 +235,35 @@ static void claim_with_care(coupon_engine *engine, struct group *group, uint32_t
   }
 }
 
+/* Mostly the user is new, and nobody else is after the place. */
+CPN_INLINE bool claim_at_once(struct group *group, uint32_t i) {
+  const uint64_t hash = group->hash[i];
+  struct cpn_claim_place *place = &group->place[i];
+  _Atomic uint64_t *word = cpn_claim_first_in(place->word, hash);
+  if (CPN_UNLIKELY(word == NULL || group->stumbled != 0 || cpn_claim_read(word) != 0 ||
+                   !cpn_claim_swap(word, 0, cpn_claim_pending(hash))))
+    return false;
+  CPN_POINT(CLAIMED);
+  place->word = word;
+  place->seen = 0;
+  group->state[i] = CLAIMED;
+  return true;
+}
+
 /* Claims whom it can. */
 static void claim_all(coupon_engine *engine, struct group *group) {
-  for (uint32_t i = 0; i < group->count; i++) {
-    if (group->state[i] == ANSWERED) continue;
+  for (uint32_t i = 0, end; i < group->count; i = end) {
+    end = group->end[i];
+    if (CPN_UNLIKELY(group->state[i] == ANSWERED)) continue; /* all of the run are */
     struct party *party = group->of[i];
-    struct cpn_claim_place *place = &group->place[i];
-    const uint64_t hash = group->hash[i];
-    /* Mostly the user is new, and nobody else is after the place. */
-    _Atomic uint64_t *word = cpn_claim_first_in(place->word, hash);
-    if (CPN_LIKELY(word != NULL && party->together && group->stumbled == 0 && cpn_claim_read(word) == 0 &&
-                   cpn_claim_swap(word, 0, cpn_claim_pending(hash)))) {
-      CPN_POINT(CLAIMED);
-      place->word = word;
-      place->seen = 0;
-      group->state[i] = CLAIMED;
-      party->claimed++;
-    } else {
-      *place = cpn_claim_look(&party->campaign->claims, hash);
-      claim_with_care(engine, group, i);
+    const bool together = party->together;
+    for (uint32_t j = i; j < end; j++) {
+      if (CPN_LIKELY(together && claim_at_once(group, j))) {
+        party->claimed++;
+        continue;
+      }
+      group->place[j] = cpn_claim_look(&party->campaign->claims, group->hash[j]);
+      claim_with_care(engine, group, j);
     }
   }
 }

@@ -183,11 +183,16 @@ static inline unsigned cpn_claim_candidates(const _Atomic uint64_t *line, uint64
 }
 #endif
 
-/* The line where looking begins, for asking the processor for it, and for cpn_claim_first_in(). NULL: there is none yet. */
-CPN_INLINE _Atomic uint64_t *cpn_claim_line(const struct cpn_claim_set *set, uint64_t hash) {
-  struct cpn_claim_level *level = cpn_claim_level_at(set, 0);
+/* The line where looking begins, for asking the processor for it, and for cpn_claim_first_in(). NULL: there is none yet.
+ * `level`: the first. */
+CPN_INLINE _Atomic uint64_t *cpn_claim_line_in(const struct cpn_claim_set *set, struct cpn_claim_level *level,
+                                               uint64_t hash) {
   if (CPN_UNLIKELY(level == NULL)) return NULL;
   return &level->words[cpn_claim_home(hash, 0, set->first_lines) * CPN_CLAIM_LINE_WORDS];
+}
+
+CPN_INLINE _Atomic uint64_t *cpn_claim_line(const struct cpn_claim_set *set, uint64_t hash) {
+  return cpn_claim_line_in(set, cpn_claim_level_at(set, 0), hash);
 }
 
 /* A short look, into the first line alone: the first word that is empty or bears the tag. NULL: neither; `line` may be. */
