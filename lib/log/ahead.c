@@ -10,12 +10,11 @@
 /* The pusher is told that there is room only so often, or when the queue is empty: it would otherwise be woken for each. */
 #define TELL_EVERY 32u
 
-bool cpn_ahead_init(struct cpn_ahead *ahead, size_t window_size, size_t item_size) {
+bool cpn_ahead_init(struct cpn_ahead *ahead, size_t window_size) {
   memset(ahead, 0, sizeof *ahead);
   ahead->window_size = window_size;
-  ahead->item_size = item_size;
   ahead->windows = malloc(CPN_AHEAD_WINDOWS * window_size);
-  ahead->items = malloc(ITEMS * item_size);
+  ahead->items = malloc(ITEMS * sizeof *ahead->items);
   cpn_event_init(&ahead->more);
   cpn_event_init(&ahead->less);
   if (ahead->windows != NULL && ahead->items != NULL) return true;
@@ -53,20 +52,20 @@ unsigned char *cpn_ahead_window(struct cpn_ahead *ahead) {
   return ahead->windows + slot * ahead->window_size;
 }
 
-void cpn_ahead_push(struct cpn_ahead *ahead, const void *item) {
+void cpn_ahead_push(struct cpn_ahead *ahead, const struct cpn_ahead_item *item) {
   const uint64_t pushed = figure(&ahead->pushed);
   if (pushed >= ITEMS && !wait_for_taken(ahead, pushed - ITEMS + 1)) return;
-  memcpy(ahead->items + pushed % ITEMS * ahead->item_size, item, ahead->item_size);
+  ahead->items[pushed % ITEMS] = *item;
   /* Also release: the item, and what it points to, before the count. */
   atomic_store_explicit(&ahead->pushed, pushed + 1, memory_order_seq_cst);
   cpn_event_tell(&ahead->more);
 }
 
-const void *cpn_ahead_next(struct cpn_ahead *ahead) {
+const struct cpn_ahead_item *cpn_ahead_next(struct cpn_ahead *ahead) {
   const uint64_t taken = figure(&ahead->taken);
   for (;;) {
     uint32_t seen = cpn_event_look(&ahead->more);
-    if (figure(&ahead->pushed) > taken) return ahead->items + taken % ITEMS * ahead->item_size;
+    if (figure(&ahead->pushed) > taken) return &ahead->items[taken % ITEMS];
     cpn_event_tell(&ahead->less);
     (void)cpn_event_wait(&ahead->more, seen, INT64_MAX);
   }

@@ -13,14 +13,21 @@
 #include <stdatomic.h>
 
 #include "base/event.h"
+#include "log/format.h"
 
 #define CPN_AHEAD_WINDOWS 8u
+
+struct cpn_ahead_item {
+  enum { CPN_AHEAD_FRAME, CPN_AHEAD_PROGRESS, CPN_AHEAD_END } kind;
+  struct cpn_frame frame;       /* FRAME */
+  const unsigned char *payload; /* FRAME; in a window */
+  uint64_t done, total;         /* PROGRESS */
+};
 
 struct cpn_ahead {
   unsigned char *windows; /* CPN_AHEAD_WINDOWS side by side */
   size_t window_size;
-  unsigned char *items; /* a ring */
-  size_t item_size;
+  struct cpn_ahead_item *items;                     /* a ring */
   uint64_t window_count;                            /* got so far; the pusher's */
   uint64_t last_item[CPN_AHEAD_WINDOWS];            /* items that may point into this window end here; the pusher's */
   _Alignas(CPN_CACHE_LINE) _Atomic uint64_t pushed; /* items; written by the pusher */
@@ -31,17 +38,17 @@ struct cpn_ahead {
 };
 
 /* False: no memory. */
-CPN_MUST_CHECK bool cpn_ahead_init(struct cpn_ahead *ahead, size_t window_size, size_t item_size);
+CPN_MUST_CHECK bool cpn_ahead_init(struct cpn_ahead *ahead, size_t window_size);
 void cpn_ahead_fini(struct cpn_ahead *ahead);
 
 /* The pusher's. A window that nothing points into any more; what was got before may be pointed into by items pushed so
  * far. NULL: stop. */
 unsigned char *cpn_ahead_window(struct cpn_ahead *ahead);
 /* Copies the item into the queue. */
-void cpn_ahead_push(struct cpn_ahead *ahead, const void *item);
+void cpn_ahead_push(struct cpn_ahead *ahead, const struct cpn_ahead_item *item);
 
 /* The taker's. The next item, valid until it is done with. */
-const void *cpn_ahead_next(struct cpn_ahead *ahead);
+const struct cpn_ahead_item *cpn_ahead_next(struct cpn_ahead *ahead);
 void cpn_ahead_done(struct cpn_ahead *ahead);
 void cpn_ahead_stop(struct cpn_ahead *ahead);
 

@@ -64,10 +64,11 @@ static const unsigned char segment_magic[8] = {'C', 'P', 'N', 'S', 'E', 'G', 'M'
 static const unsigned char frame_magic[4] = {'C', 'P', 'N', 'F'};
 
 bool cpn_all_zero(const unsigned char *bytes, size_t size) {
-  for (size_t i = 0; i < size; i++) {
-    if (bytes[i] != 0) return false;
+  static const unsigned char zeros[CPN_BLOCK_SIZE];
+  for (; size > sizeof zeros; bytes += sizeof zeros, size -= sizeof zeros) {
+    if (memcmp(bytes, zeros, sizeof zeros) != 0) return false;
   }
-  return true;
+  return memcmp(bytes, zeros, size) == 0;
 }
 
 /* --- blocks -------------------------------------------------------------------------------------- */
