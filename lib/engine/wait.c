@@ -276,7 +276,10 @@ static void commit_or_tell(coupon_engine *engine, int64_t deadline) {
 }
 
 coupon_status cpn_wait_final(coupon_engine *engine, uint64_t lsn, int64_t deadline) {
-  if (lsn <= cpn_commit_durable(&engine->commit)) return COUPON_OK;
+  if (lsn <= cpn_commit_durable(&engine->commit)) {
+    cpn_wait_published(engine); /* a place given up on the way: others may have found a hole there, and rely on us */
+    return COUPON_OK;
+  }
   commit_or_tell(engine, deadline);
   for (;;) {
     struct cpn_event *changed = event_of(engine, lsn);
