@@ -214,15 +214,17 @@ static void drain(coupon_engine *engine) {
   CPN_INVARIANT(4, cpn_buffer_drained(&engine->buffer) == cpn_buffer_tail(&engine->buffer));
 }
 
-/* The last record of the life says that nothing was cut off. Best effort: everything before it is durable already. */
+/* The last record of the life says that nothing was cut off. Best effort: everything before it is durable already, or with
+ * COUPON_WRITTEN becomes so by the sync behind it, also where a full log has no place for the record. */
 static void write_end(coupon_engine *engine) {
   struct cpn_record record = {.type = CPN_RECORD_END};
   uint64_t at = cpn_buffer_reserve(&engine->buffer, CPN_WORDS_END, &record.time_ns);
-  if (at == CPN_LSN_NONE) return;
-  uint64_t words[CPN_WORDS_END];
-  uint64_t head = cpn_record_encode(&record, words);
-  cpn_buffer_put(&engine->buffer, at, head, words);
-  if (cpn_wait_step(engine) < 0) return;
+  if (at != CPN_LSN_NONE) {
+    uint64_t words[CPN_WORDS_END];
+    uint64_t head = cpn_record_encode(&record, words);
+    cpn_buffer_put(&engine->buffer, at, head, words);
+    if (cpn_wait_step(engine) < 0) return;
+  }
   int error = cpn_segment_sync(&engine->log); /* with COUPON_WRITTEN the whole log */
   if (error == 0) return;
   struct cpn_fault fault;

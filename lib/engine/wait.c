@@ -118,11 +118,11 @@ static bool is_stepping(const coupon_engine *engine) {
 
 static void end(coupon_engine *engine) { atomic_store_explicit(&engine->stepping, 0, memory_order_seq_cst); }
 
-/* Alone. */
-static int step(coupon_engine *engine) {
+/* Alone; up to so many bytes of records. */
+static int step(coupon_engine *engine, size_t most) {
   /* A failed engine hands nothing to its sink again. */
   if ((atomic_load_explicit(engine->gate, memory_order_seq_cst) & CPN_GATE_FAILED) != 0) return -EIO;
-  int done = cpn_commit_step(&engine->commit, drained_now, engine);
+  int done = cpn_commit_step(&engine->commit, most, drained_now, engine);
   if (done < 0) {
     struct cpn_fault fault;
     char name[CPN_SEGMENT_NAME_SIZE];
@@ -144,7 +144,7 @@ int cpn_wait_step(coupon_engine *engine) {
     (void)cpn_event_wait(&engine->work, seen,
                          INT64_MAX); /* a caller steps, and tells when it is done: we are stopping */
   }
-  int done = step(engine);
+  int done = step(engine, SIZE_MAX);
   end(engine);
   return done;
 }
@@ -232,7 +232,7 @@ void *cpn_wait_commit_thread(void *argument) {
         sleep_until_work(engine);
         continue;
       }
-      int done = step(engine);
+      int done = step(engine, SIZE_MAX);
       end(engine);
       if (done < 0) return NULL;
     } else if (stopping(engine)) {
@@ -255,9 +255,10 @@ static bool may_step(const coupon_engine *engine, int64_t deadline) {
 /* A caller's step. Not into another segment: that takes longer, and a file that grows beyond what the process may have is a
  * signal for the thread that writes, which ours block. */
 static void step_for_thread(coupon_engine *engine) {
-  uint64_t most = cpn_buffer_tail(&engine->buffer) - cpn_buffer_drained(&engine->buffer);
-  if (stopping(engine) || !cpn_segment_has_room(&engine->log, cpn_min_u64(most, engine->commit.payload_max))) return;
-  (void)step(engine);
+  const uint64_t reserved = cpn_buffer_tail(&engine->buffer) - cpn_buffer_drained(&engine->buffer);
+  const uint64_t most = cpn_min_u64(reserved, engine->commit.payload_max);
+  if (stopping(engine) || !cpn_segment_has_room(&engine->log, most)) return;
+  (void)step(engine, (size_t)most); /* and no more, though others publish behind it while we drain */
 }
 
 /* Sees to it that what is published, and nobody has been told of, is committed: here and now, by the commit thread, or by

@@ -52,10 +52,11 @@ void cpn_commit_fini(struct cpn_commit *commit) {
     free(commit->staging);
 }
 
-int cpn_commit_step(struct cpn_commit *commit, void (*drained_now)(void *context), void *context) {
+int cpn_commit_step(struct cpn_commit *commit, size_t payload_max, void (*drained_now)(void *context), void *context) {
   struct cpn_batch batch = {.first_lsn = cpn_buffer_drained(commit->buffer), .bytes = commit->staging};
   batch.payload_bytes = (uint32_t)cpn_buffer_drain(commit->buffer, commit->staging + CPN_FRAME_HEADER_SIZE,
-                                                   commit->payload_max, commit->each, commit->each_context);
+                                                   (size_t)cpn_min_u64(payload_max, commit->payload_max), commit->each,
+                                                   commit->each_context);
   if (batch.payload_bytes == 0) return 0;
   /* relaxed, both: only whoever steps changes it, and to others it is a hint. */
   const uint64_t number = atomic_load_explicit(&commit->batch, memory_order_relaxed) + 1;

@@ -87,3 +87,62 @@ Test(passing, a_place_that_was_given_up_by_one_whose_refusal_is_final_is_committ
 }
 
 Test(passing, the_same_with_a_deadline) { expect_nobody_forgotten(COUPON_POLL); }
+
+/* --- how much a caller commits in passing -------------------------------------------------------------- */
+
+/* Producers who go on while the stage drains: each run that is taken is followed by another. */
+static struct cpn_buffer ring;
+
+static void publish(uint32_t places) {
+  for (uint32_t i = 0; i < places; i++) {
+    uint64_t time_ns, at = cpn_buffer_reserve(&ring, 2, &time_ns);
+    cr_assert_neq(at, CPN_LSN_NONE);
+    cpn_buffer_void(&ring, at, 2);
+  }
+}
+
+static void publish_on(void *context, uint64_t lsn, const unsigned char *bytes, size_t size) {
+  (void)context, (void)lsn, (void)bytes;
+  if (cpn_buffer_tail(&ring) < UINT64_C(60000)) publish((uint32_t)(size / 16));
+}
+
+static int count_payload(void *context, const struct cpn_batch *batch) {
+  *(uint64_t *)context = batch->payload_bytes;
+  return 0;
+}
+
+static void do_nothing(void *context) { (void)context; }
+
+/* A caller looks whether what is reserved goes into the segment, and does not make another one. */
+Test(passing, a_step_takes_no_more_than_it_was_asked_to_though_more_is_published_meanwhile) {
+  struct help_clock shown = {.now_ns = 1};
+  struct cpn_clock clock;
+  struct cpn_commit commit;
+  uint64_t payload = 0;
+  cpn_clock_init(&clock, help_clock_read, &shown);
+  cr_assert(cpn_buffer_init(&ring, 65536, 0, &clock));
+  const struct cpn_sink sink = {.context = &payload, .commit = count_payload};
+  cr_assert(cpn_commit_init(&commit, &ring, sink, 65536, publish_on, NULL));
+  publish(1000);
+  const uint64_t reserved = cpn_buffer_tail(&ring);
+  cr_expect_eq(cpn_commit_step(&commit, (size_t)reserved, do_nothing, NULL), 1);
+  cr_expect_eq(payload, reserved);
+  cr_expect_gt(cpn_buffer_tail(&ring), reserved, "nothing was published meanwhile: the test shows nothing");
+  cpn_commit_fini(&commit);
+  cpn_buffer_fini(&ring);
+}
+
+/* --- the end of a log that is full --------------------------------------------------------------------- */
+
+Test(passing, closing_syncs_what_was_written_also_where_the_log_has_no_place_for_its_last_record) {
+  struct coupon_options options = help_options(COUPON_WRITTEN);
+  coupon_engine *engine = help_open_env(&env, data, &options);
+  help_create(engine, 1, 10);
+  atomic_store(&engine->buffer.tail, COUPON_LSN_MAX - 8); /* as if: so much cannot be written in a test */
+  atomic_store(&engine->buffer.drained, COUPON_LSN_MAX - 8);
+  atomic_store(&engine->commit.durable, COUPON_LSN_MAX - 8);
+  const uint64_t before = disk.calls[HELP_SYNC];
+  cr_expect_eq(coupon_close(engine), COUPON_OK);
+  cr_expect_gt(disk.calls[HELP_SYNC], before);
+  cr_expect_eq(coupon_destroy(engine), COUPON_OK);
+}
