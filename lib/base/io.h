@@ -24,8 +24,8 @@ typedef void cpn_io_list_fn(void *context, const char *name);
 
 struct cpn_io {
   void *context;
-  /* A handle for a directory; `create` makes the last component, mode 0700 whatever the umask, and
-   * syncs the parent. */
+  /* A handle for a directory; `create` makes the last component if it is not there, mode 0700 whatever the umask, and
+   * syncs the parent, also of one that is there. */
   int (*open_directory)(void *context, const char *path, bool create);
   /* Takes the directory's lock, a lock on the file `name` that dies with the process and is not inherited by
    * its children. Returns a file handle; -EAGAIN if any other engine, in this process or another, has it. */

@@ -24,13 +24,17 @@ static int result(int returned) { return returned < 0 ? -errno : returned; }
 
 /* --- directories ------------------------------------------------------------------------------ */
 
-/* The entry of a new directory is durable only when its parent is synced. */
-static int sync_parent(int directory) {
+/* The entry of a directory is durable only when its parent is synced. One that was there may be one whose maker was killed
+ * before it could do that; but whether that can be done is then no condition for using it: a parent that may not be read, a
+ * mount point, a file system without such a thing. */
+static int sync_parent(int directory, bool made) {
+  struct stat here, there;
   int parent = openat(directory, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (parent < 0) return -errno;
-  int error = result(fsync(parent));
+  if (parent < 0) return made ? -errno : 0;
+  bool entry = made || (fstat(directory, &here) == 0 && fstat(parent, &there) == 0 && here.st_dev == there.st_dev);
+  int error = entry ? result(fsync(parent)) : 0;
   (void)close(parent);
-  return error;
+  return !made && error == -EINVAL ? 0 : error;
 }
 
 static int posix_open_directory(void *context, const char *path, bool create) {
@@ -44,7 +48,7 @@ static int posix_open_directory(void *context, const char *path, bool create) {
   }
   int directory = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (directory < 0) return -errno;
-  int error = made ? sync_parent(directory) : 0;
+  int error = create ? sync_parent(directory, made) : 0;
   if (error < 0) {
     (void)close(directory);
     return error;
