@@ -6,6 +6,7 @@
  */
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "engine/checkpoint.h"
 #include "engine/engine.h"
@@ -66,20 +67,36 @@ static int copy(const struct cpn_io *io, int directory, int archive, const char 
   return error;
 }
 
+/* 1: the files have the same bytes; 0: they do not; or -errno. */
+static int same_bytes(const struct cpn_io *io, int ours, int theirs) {
+  uint64_t size = 0, size_there = 0;
+  int error = io->size(io->context, ours, &size);
+  if (error == 0) error = io->size(io->context, theirs, &size_there);
+  if (error < 0 || size != size_there) return error;
+  unsigned char *pieces = malloc(2 * PIECE_SIZE);
+  if (pieces == NULL) return -ENOMEM;
+  int same = 1;
+  for (uint64_t at = 0; at < size && same == 1; at += PIECE_SIZE) {
+    const size_t length = (size_t)cpn_min_u64(PIECE_SIZE, size - at);
+    const int64_t got = cpn_io_read_all(io, ours, at, pieces, length);
+    const int64_t got_there = got < 0 ? got : cpn_io_read_all(io, theirs, at, pieces + PIECE_SIZE, length);
+    same = got_there < 0 ? (int)got_there : got == got_there && memcmp(pieces, pieces + PIECE_SIZE, (size_t)got) == 0;
+  }
+  free(pieces);
+  return same;
+}
+
 /* 1: this segment is there already, from an attempt that was interrupted later. 0: nothing has its name. -EEXIST: something
- * else has, perhaps another directory's. */
-static int is_there(coupon_engine *engine, const char *name, uint64_t segment) {
+ * else has: another directory's, or this one's before it was brought back from a copy, which only the bytes tell. */
+static int is_there(coupon_engine *engine, const char *name) {
   const struct cpn_io *io = engine->env.io;
-  int file = io->open(io->context, engine->checkpoints.archive, name, CPN_IO_READ);
-  if (file < 0) return file == -ENOENT ? 0 : file;
-  unsigned char block[CPN_BLOCK_SIZE];
-  int64_t got = cpn_io_read_all(io, file, 0, block, sizeof block);
-  (void)io->close(io->context, file);
-  if (got < 0) return (int)got;
-  struct cpn_segment_header header;
-  bool same = got == (int64_t)sizeof block &&
-              cpn_segment_header_decode(&header, engine->log.identity, segment, block) == CPN_DECODED_OK;
-  return same ? 1 : -EEXIST;
+  int theirs = io->open(io->context, engine->checkpoints.archive, name, CPN_IO_READ);
+  if (theirs < 0) return theirs == -ENOENT ? 0 : theirs;
+  int ours = io->open(io->context, engine->directory, name, CPN_IO_READ);
+  int same = ours < 0 ? ours : same_bytes(io, ours, theirs);
+  if (ours >= 0) (void)io->close(io->context, ours);
+  (void)io->close(io->context, theirs);
+  return same == 0 ? -EEXIST : same;
 }
 
 int cpn_archive_put(coupon_engine *engine, uint64_t segment) {
@@ -88,14 +105,13 @@ int cpn_archive_put(coupon_engine *engine, uint64_t segment) {
   if (archive < 0) return 0;
   char name[CPN_SEGMENT_NAME_SIZE];
   cpn_segment_name(segment, name);
-  int there = is_there(engine, name, segment);
-  if (there < 0) return there;
-  if (there == 0) {
-    int error = io->link(io->context, engine->directory, name, archive, name);
-    if (error == -ENOENT) return error; /* it is gone from here */
-    /* Another file system, or one without links. */
-    if (error < 0) error = copy(io, engine->directory, archive, name);
-    if (error < 0) return error;
-  }
-  return io->sync_directory(io->context, archive);
+  int error = is_there(engine, name);
+  /* Once more: if it was the sync of its entry that failed, another one would say that all is well. We have it still. */
+  if (error > 0) error = io->remove(io->context, archive, name);
+  if (error < 0) return error; /* also if it is gone from here */
+  error = io->link(io->context, engine->directory, name, archive, name);
+  if (error == -ENOENT) return error;
+  /* Another file system, or one without links. */
+  if (error < 0) error = copy(io, engine->directory, archive, name);
+  return error < 0 ? error : io->sync_directory(io->context, archive);
 }
