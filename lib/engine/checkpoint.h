@@ -164,6 +164,12 @@ CPN_MUST_CHECK int cpn_manifest_write(coupon_engine *engine, const struct cpn_ma
 CPN_MUST_CHECK coupon_status cpn_manifest_create(coupon_engine *engine, struct cpn_manifest *manifest,
                                                  struct cpn_fault *fault);
 
+/* At opening for writing, of a last segment without a frame: frames go into a segment when its entry is durable, so one
+ * without any may be one whose directory sync failed, and another sync would say that all is well. Its entry is changed once
+ * more, for the sync that follows (recovery.c, repair()); of a first segment, that of the manifest too. */
+CPN_MUST_CHECK coupon_status cpn_manifest_name_again(coupon_engine *engine, struct cpn_reader *reader,
+                                                     struct cpn_fault *fault);
+
 /* Files that a crash may have left half made. */
 CPN_MUST_CHECK coupon_status cpn_manifest_remove_unfinished(coupon_engine *engine, struct cpn_fault *fault);
 

@@ -31,20 +31,41 @@ int cpn_manifest_write(coupon_engine *engine, const struct cpn_manifest *manifes
 }
 
 /* The first segment before the manifest, so that a manifest without it can only be damage. */
-coupon_status cpn_manifest_create(coupon_engine *engine, struct cpn_manifest *manifest, struct cpn_fault *fault) {
-  memset(manifest, 0, sizeof *manifest);
-  manifest->first_segment = 1;
-  manifest->created_ns = cpn_clock_now(&engine->clock);
-  int error = engine->env.random(engine->env.context, manifest->identity, sizeof manifest->identity);
-  if (error < 0) return cpn_fault_from_io(fault, error, "", "cannot make an identity for the directory");
+static coupon_status make_files(coupon_engine *engine, const struct cpn_manifest *manifest, struct cpn_fault *fault) {
   memcpy(engine->log.identity, manifest->identity, sizeof manifest->identity);
-  error = cpn_segment_create(&engine->log, 1, 0);
+  int error = cpn_segment_create(&engine->log, 1, 0);
   if (error < 0) return cpn_fault_from_io(fault, error, "", "cannot make the first log segment");
   cpn_segment_close(&engine->log);
   bool in_doubt = false;
   error = cpn_manifest_write(engine, manifest, &in_doubt);
   if (error < 0) return cpn_fault_from_io(fault, error, CPN_MANIFEST_NAME, "cannot write the manifest");
   return COUPON_OK;
+}
+
+coupon_status cpn_manifest_create(coupon_engine *engine, struct cpn_manifest *manifest, struct cpn_fault *fault) {
+  memset(manifest, 0, sizeof *manifest);
+  manifest->first_segment = 1;
+  manifest->created_ns = cpn_clock_now(&engine->clock);
+  int error = engine->env.random(engine->env.context, manifest->identity, sizeof manifest->identity);
+  if (error < 0) return cpn_fault_from_io(fault, error, "", "cannot make an identity for the directory");
+  return make_files(engine, manifest, fault);
+}
+
+coupon_status cpn_manifest_name_again(coupon_engine *engine, struct cpn_reader *reader, struct cpn_fault *fault) {
+  const struct cpn_io *io = engine->env.io;
+  if (reader->offset != CPN_BLOCK_SIZE) return COUPON_OK;
+  if (reader->last_number ==
+      1) { /* an unfinished creation; of the same identity, so that a crash leaves one that fits together */
+    reader->file_size = engine->log.segment_size;
+    reader->tail_end = reader->offset;
+    return make_files(engine, &reader->manifest, fault);
+  }
+  char name[CPN_SEGMENT_NAME_SIZE];
+  cpn_segment_name(reader->last_number, name);
+  /* What a crash may take here is a segment that holds nothing. */
+  int error = io->rename(io->context, engine->directory, name, CPN_SEGMENT_TEMPORARY_NAME);
+  if (error == 0) error = io->rename(io->context, engine->directory, CPN_SEGMENT_TEMPORARY_NAME, name);
+  return error < 0 ? cpn_fault_from_io(fault, error, name, "cannot name the last log segment again") : COUPON_OK;
 }
 
 /* --- what is not finished ------------------------------------------------------------------------ */

@@ -231,6 +231,7 @@ coupon_status cpn_recovery_write(coupon_engine *engine, const char *path, struct
   if (status == COUPON_OK && fresh) status = cpn_manifest_create(engine, &reader.manifest, fault);
   if (status == COUPON_OK) status = restore_all(engine, &reader, report, fault);
   fill_report(engine, &reader, report);
+  if (status == COUPON_OK && !fresh) status = cpn_manifest_name_again(engine, &reader, fault);
   if (status != COUPON_OK) return status;
 
   memcpy(log->identity, reader.manifest.identity, sizeof log->identity);

@@ -286,17 +286,17 @@ static int sim_sync_directory(void *context, int directory) {
   struct simdisk *disk = context;
   disk->syncs++;
   int refused = (int)admit(disk, SIM_SYNC_DIRECTORY, "", 0, 0);
-  if (refused < 0) return refused;
-  if (disk->skip_directory_sync && disk->calls >= disk->skip_from) return 0;
+  if (refused < 0 && disk->dead) return refused;
+  if (refused >= 0 && disk->skip_directory_sync && disk->calls >= disk->skip_from) return 0;
   int left = 0;
   for (int i = 0; i < disk->change_count; i++) {
-    if (is_archived(disk->changes[i].name) == (directory == ARCHIVE_HANDLE))
-      simdisk_keep_change(disk, disk->durable, &disk->changes[i]);
-    else
+    if (is_archived(disk->changes[i].name) != (directory == ARCHIVE_HANDLE))
       disk->changes[left++] = disk->changes[i];
+    else if (refused >= 0 || toss(disk)) /* of one that fails some */
+      simdisk_keep_change(disk, disk->durable, &disk->changes[i]);
   }
   disk->change_count = left;
-  return 0;
+  return refused < 0 ? refused : 0;
 }
 
 /* --- struct cpn_io: files ----------------------------------------------------------------------------- */
