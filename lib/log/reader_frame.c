@@ -38,8 +38,14 @@ enum cpn_reader_next cpn_reader_frame_next(const struct cpn_reader *reader, stru
                         "a frame has a newer version; use a newer libcoupon");
     return CPN_READER_FAULT;
   }
+  if (next_life && !cpn_frame_begins_life(frame, bytes)) return CPN_READER_NOTHING;
+  if (cpn_frame_end_lsn(frame) > COUPON_LSN_MAX) {
+    (void)cpn_reader_damaged(fault, segment->number, offset,
+                             "a frame reaches beyond the last LSN; restore the segment from a copy");
+    return CPN_READER_FAULT;
+  }
   *payload = bytes + CPN_FRAME_HEADER_SIZE;
-  return next_life && !cpn_frame_begins_life(frame, bytes) ? CPN_READER_NOTHING : CPN_READER_FRAME;
+  return CPN_READER_FRAME;
 }
 
 /* LIFE stands first in the first frame of a life, and nowhere else; nothing of a life stands behind its END. */

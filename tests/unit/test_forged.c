@@ -203,3 +203,35 @@ Test(forged, tickets_files_are_refused_when_they_are_read) {
   }
   world_close(&world);
 }
+
+/* --- the log ---------------------------------------------------------------------------------------- */
+
+/* Behind a checkpoint at one of the last LSNs that there are, a life begins that ends beyond them. */
+Test(forged, frames_beyond_the_last_lsn_are_damage) {
+  const uint64_t lsn = COUPON_LSN_MAX - 16;
+  uint64_t size;
+  unsigned char *block = simdisk_bytes(disk, newest, &size);
+  cpn_put_u64(block + 40, lsn);
+  cpn_put_u64(block + CHECKSUM, cpn_checksum(block, CHECKSUM));
+  struct cpn_frame frame = {.first_lsn = lsn,
+                            .life = cpn_get_u64(block + 48) + 1,
+                            .segment = cpn_get_u64(block + 64) + 1, /* the one before is full */
+                            .offset = CPN_BLOCK_SIZE,
+                            .payload_bytes = CPN_WORDS_LIFE * 8};
+  char name[CPN_SEGMENT_NAME_SIZE];
+  cpn_segment_name(frame.segment + 1, name);
+  simdisk_remove(disk, name);
+  cpn_segment_name(frame.segment, name);
+  unsigned char *header = simdisk_bytes(disk, name, &size), *bytes = header + CPN_BLOCK_SIZE;
+  cpn_put_u64(header + 40, lsn);
+  cpn_put_u64(header + CHECKSUM, cpn_checksum(header, CHECKSUM));
+  const struct cpn_record life = {.type = CPN_RECORD_LIFE, .life = frame.life, .began_lsn = lsn};
+  uint64_t words[CPN_WORDS_LIFE];
+  words[0] = cpn_record_encode(&life, words);
+  for (size_t i = 0; i < CPN_WORDS_LIFE; i++) cpn_put_u64(bytes + CPN_FRAME_HEADER_SIZE + i * 8, words[i]);
+  cpn_frame_seal(&frame, block + IDENTITY, bytes);
+  world.options.read_only = 1;
+  cr_expect_eq(world_open(&world), COUPON_E_CORRUPT, "%s", coupon_status_name(world.report.status));
+  cr_expect_not_null(strstr(world.report.message, "beyond the last"), "%s", world.report.message);
+  world_abandon(&world);
+}
