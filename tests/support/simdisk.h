@@ -8,6 +8,8 @@
  * changes, in order, as a journalling file system does, or any of them, as the standard allows. A failed sync leaves
  * the sectors looking clean: a later sync does not write them, unless they have been written again; with `random` some
  * of them got to the disk, and of the others each may be dropped from memory at any read.
+ * A failed sync of a directory likewise: entries stay as they are seen, and a later sync does not write those that were
+ * changed before, unless they are changed again.
  *
  * With `past_cache` there are handles through which a write is durable when it returns (open_durable() of base/io.h): sector
  * by sector, so that one that fails, or that the process dies in, may have done any of them, with `random`.
