@@ -208,6 +208,18 @@ static coupon_status open_and_lock(coupon_engine *engine, const char *path, stru
   return error < 0 ? cpn_fault_from_io(fault, error, "", "cannot open or make the archive's directory") : COUPON_OK;
 }
 
+/* The hint of the life before goes: where answers were final before they were synced, a power loss may have left it and taken
+ * what it calls durable, and who reads beside us would then take a sound log for a damaged one. */
+static coupon_status forget_hint(coupon_engine *engine, struct cpn_fault *fault) {
+  static const unsigned char none[CPN_BLOCK_SIZE];
+  unsigned char hint[CPN_BLOCK_SIZE];
+  const struct cpn_io *io = engine->env.io;
+  int64_t got = cpn_io_read_all(io, engine->owner_file, 0, hint, sizeof hint);
+  if (got == 0 || (got == (int64_t)sizeof hint && memcmp(hint, none, sizeof hint) == 0)) return COUPON_OK;
+  int error = cpn_io_write_all(io, engine->owner_file, 0, none, sizeof none);
+  return error < 0 ? cpn_fault_from_io(fault, error, CPN_OWNER_NAME, "cannot write the hint") : COUPON_OK;
+}
+
 coupon_status cpn_recovery_write(coupon_engine *engine, const char *path, struct coupon_report *report,
                                  struct cpn_fault *fault) {
   struct cpn_segment_log *log = &engine->log;
@@ -228,6 +240,7 @@ coupon_status cpn_recovery_write(coupon_engine *engine, const char *path, struct
   status = cpn_reader_manifest(engine->env.io, engine->directory, &reader.manifest, fault);
   bool fresh = status == COUPON_E_ACCESS && fault->os_error == 0;
   if (status == COUPON_OK || fresh) status = cpn_manifest_remove_unfinished(engine, fault);
+  if (status == COUPON_OK && !fresh) status = forget_hint(engine, fault);
   if (status == COUPON_OK && fresh) status = cpn_manifest_create(engine, &reader.manifest, fault);
   if (status == COUPON_OK) status = restore_all(engine, &reader, report, fault);
   fill_report(engine, &reader, report);

@@ -198,6 +198,14 @@ uint64_t help_fingerprint(const char *directory) {
   return sum;
 }
 
+void help_clear_hint(const char *directory) {
+  static const char none[CPN_BLOCK_SIZE];
+  char path[HELP_PATH_MAX];
+  int file = open(help_join(path, directory, CPN_OWNER_NAME), O_WRONLY | O_CLOEXEC);
+  if (file < 0 || pwrite(file, none, sizeof none, 0) != (ssize_t)sizeof none || close(file) != 0)
+    help_die("cannot clear %s", path);
+}
+
 /* --- engines ------------------------------------------------------------------------------------- */
 
 uint64_t help_clock_read(void *context) { return atomic_load(&((struct help_clock *)context)->now_ns); }

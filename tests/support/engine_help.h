@@ -55,6 +55,8 @@ const char *help_join(char path[HELP_PATH_MAX], const char *directory, const cha
 void help_copy_directory(const char *from, const char *to);
 /* A checksum of names, sizes, contents, modes and times of change of a directory's files. */
 uint64_t help_fingerprint(const char *directory);
+/* As an opening for writing does, which may then go no further. */
+void help_clear_hint(const char *directory);
 
 /* --- engines ------------------------------------------------------------------------------------- */
 
