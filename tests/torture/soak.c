@@ -254,11 +254,24 @@ static void run_campaign(void) {
 
 /* --- all of them ------------------------------------------------------------------------------------ */
 
+/* Whether it rises, or once was high. */
+static void tell_tenths(void) {
+  for (uint64_t tenth = 0; tenth < 10; tenth++) {
+    struct level most = {0};
+    const uint64_t from = soak.campaigns * tenth / 10, to = soak.campaigns * (tenth + 1) / 10;
+    for (uint64_t i = from; i < to; i++) raise_to(&most, &soak.levels[i]);
+    printf("campaigns %" PRIu64 " to %" PRIu64 ": %" PRIu64 " bytes of memory, %" PRIu64 " of disk, %" PRIu64
+           " descriptors at most\n",
+           from + 1, to, most.memory, most.disk, most.descriptors);
+  }
+}
+
 /* The first tenth, or the first two where there are few. A tenth more is the noise of the moment at which a checkpoint
  * begins; and a campaign leaves its description behind in any case. */
 static void check_level(void) {
   uint64_t first = soak.campaigns / 10 < 2 ? 2 : soak.campaigns / 10;
   for (uint64_t i = 0; i < soak.campaigns; i++) raise_to(i < first ? &soak.base : &soak.worst, &soak.levels[i]);
+  if (soak.campaigns >= 10) tell_tenths();
   const uint64_t memory = soak.base.memory + soak.base.memory / 10 + MEMORY_NOISE + soak.campaigns * 1024;
   const uint64_t disk = soak.base.disk + soak.base.disk / 10 + DISK_NOISE + soak.campaigns * 1024;
   TORTURE_CHECK(soak.worst.memory <= memory, "memory goes on rising: %" PRIu64 " bytes, %" PRIu64 " in the first tenth",
