@@ -141,6 +141,12 @@ struct cpn_env help_disk_env(const struct help_disk *disk, bool threads) {
   return env;
 }
 
+void help_disk_fail_next(struct help_disk *disk, enum help_disk_op op, int error) {
+  disk->error = error;
+  disk->fail_op = op;
+  disk->fail_at = atomic_load(&disk->calls[op]) + 1;
+}
+
 void help_disk_hold(struct help_disk *disk) {
   (void)pthread_mutex_lock(&disk->lock);
   disk->hold = true;

@@ -45,6 +45,8 @@ struct help_disk {
 void help_disk_init(struct help_disk *disk);
 /* `threads`: with a commit thread. */
 struct cpn_env help_disk_env(const struct help_disk *disk, bool threads);
+/* The next call of kind `op` answers -`error`. */
+void help_disk_fail_next(struct help_disk *disk, enum help_disk_op op, int error);
 /* From now on syncs stop before they begin; waits until one has; lets them go on, for good. */
 void help_disk_hold(struct help_disk *disk);
 void help_disk_wait_held(struct help_disk *disk);

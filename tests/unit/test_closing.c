@@ -176,9 +176,7 @@ Test(full_buffer, requests_that_wait_for_room_are_woken_by_a_failure) {
   coupon_engine *engine = open_small();
   struct waiter first, waiters[WAITERS];
   pthread_t first_thread, threads[WAITERS];
-  disk.error = EIO;
-  disk.fail_op = HELP_SYNC;
-  disk.fail_at = disk.calls[HELP_SYNC] + 1;
+  help_disk_fail_next(&disk, HELP_SYNC, EIO);
   uint64_t count = hold_and_fill(engine, &first, &first_thread);
   start_waiters(waiters, threads, WAITERS, engine, 10);
   cr_assert(help_until(are_in, &(struct crowd){engine, WAITERS + 1}));

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Shows what happens if answers cannot become final: the disk fails, is full, or does its work in pieces. Nothing that was
- * acknowledged is lost, a failed write or sync is never retried, and everybody is told.
+ * Shows what happens if answers cannot become final: the disk fails, is full, or does its work in pieces, or the log has come
+ * to its last position. Nothing that was acknowledged is lost, a failed write or sync is never retried, and everybody is told.
  *
  * How: engines on a real directory, with the system's calls behind a disk that fails, holds or stutters
  * (support/engine_help.h); where the moment of a commit matters there is no commit thread, and the test steps.
@@ -17,6 +17,7 @@
 ON_DISK_SUITE(failing_disk);
 ON_DISK_SUITE(full_disk);
 ON_DISK_SUITE(stuttering_disk);
+ON_DISK_SUITE(log_full);
 
 /* --- a disk that fails ----------------------------------------------------------------------------- */
 
@@ -179,9 +180,7 @@ Test(failing_disk, the_operator_is_told_in_words) {
   options.callbacks.context = &worst;
   coupon_engine *engine = help_open_env(&env, data, &options);
   help_create(engine, 1, 100);
-  disk.error = EIO;
-  disk.fail_op = HELP_SYNC;
-  disk.fail_at = disk.calls[HELP_SYNC] + 1;
+  help_disk_fail_next(&disk, HELP_SYNC, EIO);
   (void)ask(engine, 1, 5, COUPON_FOREVER, COUPON_E_FAILED);
   (void)coupon_close(engine);
   cr_expect_eq(worst, COUPON_LOG_ERROR);
@@ -235,3 +234,62 @@ Test(stuttering_disk, writes_of_odd_lengths_add_up) { expect_to_get_through(513,
 Test(stuttering_disk, interrupted_writes_are_gone_on_with) { expect_to_get_through(0, 2); }
 
 Test(stuttering_disk, short_and_interrupted_writes_together_add_up) { expect_to_get_through(100, 3); }
+
+/* --- the end of the log ---------------------------------------------------------------------------- */
+
+/* As if the log had got nearly to its last position: 2^48 bytes cannot be written in a test. */
+static coupon_engine *open_near_the_end(uint64_t lsn) {
+  coupon_engine *engine = open_stepped(65536);
+  create_stepped(engine, 1, 1000000);
+  atomic_store(&engine->buffer.tail, lsn);
+  atomic_store(&engine->buffer.drained, lsn);
+  atomic_store(&engine->commit.durable, lsn);
+  engine->log.written_lsn = engine->log.synced_lsn = lsn;
+  return engine;
+}
+
+/* What was decided at the end of all positions must not be written at the beginning of a file. */
+static void close_without_a_write(coupon_engine *engine) {
+  help_disk_fail_next(&disk, HELP_WRITE, EIO);
+  cr_assert_eq(coupon_close(engine), COUPON_E_FAILED);
+  cr_assert_eq(coupon_destroy(engine), COUPON_OK);
+}
+
+Test(log_full, at_the_last_position_nothing_more_is_issued_or_created_and_nothing_is_held_back) {
+  coupon_engine *engine = open_near_the_end(COUPON_LSN_MAX - 1000);
+  uint64_t issued = 0;
+  while (help_try(engine, 1, issued) == COUPON_ISSUED) issued++;
+  struct coupon_ticket ticket = COUPON_TICKET_INIT;
+  cr_expect_eq(issued, 1000 / 24);
+  cr_expect_eq(coupon_issue(engine, 1, issued, COUPON_FOREVER, &ticket), COUPON_E_LOG_FULL);
+  cr_expect_eq(coupon_try_issue(engine, 1, issued, &ticket), COUPON_E_LOG_FULL);
+  cr_expect_eq(coupon_lookup(engine, 1, issued, &ticket, NULL), COUPON_NOT_FOUND);
+  const struct coupon_request requests[2] = {{.campaign = 1, .user = issued}, {.campaign = 1, .user = 0}};
+  struct coupon_ticket tickets[2];
+  cr_expect_eq(coupon_try_issue_batch(engine, requests, 2, tickets, sizeof tickets[0]), COUPON_OK);
+  cr_expect_eq(tickets[0].answer, COUPON_E_LOG_FULL);
+  cr_expect_eq(tickets[1].answer, COUPON_ALREADY_ISSUED);
+  struct coupon_campaign_spec spec = help_spec(2, 1);
+  cr_expect_eq(coupon_create(engine, &spec, COUPON_FOREVER), COUPON_E_LOG_FULL);
+  struct coupon_campaign_info info = help_info(engine, 1);
+  cr_expect_eq(info.issued, issued);
+  cr_expect_eq(info.issued + info.remaining, info.stock);
+  cr_expect_eq(help_stats(engine).campaigns, 1);
+  cr_expect_leq(help_stats(engine).reserved_lsn, COUPON_LSN_MAX);
+  cr_expect_eq(help_try(engine, 1, 0), COUPON_ALREADY_ISSUED);
+  close_without_a_write(engine);
+}
+
+/* A claim and a refusal bear an LSN in 45 bits, in steps of 8: the last position itself would not fit. */
+Test(log_full, a_ticket_that_would_end_just_at_the_last_position_is_not_issued) {
+  coupon_engine *engine = open_near_the_end(COUPON_LSN_MAX - UINT64_C(4) * 24);
+  uint64_t issued = 0;
+  while (help_try(engine, 1, issued) == COUPON_ISSUED) issued++;
+  cr_expect_eq(issued, 3);
+  for (uint64_t user = 0; user < issued; user++) {
+    struct coupon_ticket ticket = COUPON_TICKET_INIT;
+    cr_expect_eq(coupon_lookup(engine, 1, user, &ticket, NULL), COUPON_OK);
+    cr_expect_lt(ticket.lsn, COUPON_LSN_MAX);
+  }
+  close_without_a_write(engine);
+}

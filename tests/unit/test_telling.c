@@ -168,9 +168,7 @@ Test(telling, the_eventfd_becomes_readable_when_the_engine_fails) {
   create_stepped(engine, 1, 100);
   int fd = -1;
   cr_assert_eq(coupon_eventfd(engine, &fd), COUPON_OK);
-  disk.error = EIO;
-  disk.fail_op = HELP_WRITE;
-  disk.fail_at = disk.calls[HELP_WRITE] + 1;
+  help_disk_fail_next(&disk, HELP_WRITE, EIO);
   (void)ask(engine, 1, 5, COUPON_POLL, COUPON_ISSUED);
   cr_expect_lt(cpn_wait_step(engine), 0);
   cr_expect(is_signalled(fd, 0));
@@ -185,9 +183,7 @@ Test(telling, the_durable_callback_is_told_of_the_fault_once) {
   options.callbacks.context = &told;
   coupon_engine *engine = help_open_env(&env, data, &options);
   help_create(engine, 1, 100);
-  disk.error = EIO;
-  disk.fail_op = HELP_SYNC;
-  disk.fail_at = disk.calls[HELP_SYNC] + 1;
+  help_disk_fail_next(&disk, HELP_SYNC, EIO);
   (void)ask(engine, 1, 5, COUPON_FOREVER, COUPON_E_FAILED);
   cr_expect_eq(coupon_close(engine), COUPON_E_FAILED);
   cr_expect_eq(told.faults, 1);
