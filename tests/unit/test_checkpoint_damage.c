@@ -68,12 +68,12 @@ static void flip_all(const char *name, bool another_makes_up) {
   }
 }
 
-Test(checkpoint, with_any_bit_of_the_newest_flipped_is_passed_over, .timeout = 200) {
+Test(checkpoint, with_any_byte_of_the_newest_damaged_is_passed_over, .timeout = 200) {
   flip_all("0000000000000002.checkpoint", true);
 }
-Test(checkpoint, with_any_bit_of_the_manifest_flipped_is_refused) { flip_all(CPN_MANIFEST_NAME, false); }
+Test(checkpoint, with_any_byte_of_the_manifest_damaged_is_refused) { flip_all(CPN_MANIFEST_NAME, false); }
 
-Test(checkpoint, with_any_bit_of_the_older_flipped_is_not_asked_for, .timeout = 200) {
+Test(checkpoint, that_is_the_older_is_not_asked_for_while_the_newest_is_sound) {
   const uint64_t whole = small_directory();
   uint64_t size, digest;
   unsigned char *bytes = simdisk_bytes(disk, "0000000000000001.checkpoint", &size);
