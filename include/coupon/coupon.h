@@ -208,7 +208,9 @@ struct coupon_options {
   uint64_t checkpoint_log_bytes; /**< make a checkpoint when the log has taken so much of the disk since the last one
                                       began; UINT64_MAX: only when coupon_checkpoint() asks; 0: 1 GiB */
   const char *archive_dir;       /**< where log segments go that checkpoints have made superfluous; one directory for
-                                      each engine, made if it does not exist; NULL: they are removed */
+                                      each engine, made if it does not exist; NULL: they are removed. Something else under
+                                      a segment's name, as when a directory was brought back from a copy and goes on,
+                                      is not touched: that segment and those behind it stay, and the log callback is told */
 };
 
 #define COUPON_OPTIONS_INIT \

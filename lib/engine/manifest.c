@@ -54,8 +54,8 @@ coupon_status cpn_manifest_create(coupon_engine *engine, struct cpn_manifest *ma
 coupon_status cpn_manifest_name_again(coupon_engine *engine, struct cpn_reader *reader, struct cpn_fault *fault) {
   const struct cpn_io *io = engine->env.io;
   if (reader->offset != CPN_BLOCK_SIZE) return COUPON_OK;
-  if (reader->last_number ==
-      1) { /* an unfinished creation; of the same identity, so that a crash leaves one that fits together */
+  if (reader->last_number == 1) {
+    /* An unfinished creation; of the same identity, so that a crash leaves one that fits together. */
     reader->file_size = engine->log.segment_size;
     reader->tail_end = reader->offset;
     return make_files(engine, &reader->manifest, fault);
@@ -155,11 +155,11 @@ static coupon_status remove_collected(coupon_engine *engine, const struct unname
   const struct cpn_manifest *manifest = &engine->checkpoints.manifest;
   engine->checkpoints.lowest_segment = cpn_min_u64(unnamed->lowest_segment, manifest->first_segment);
   bool segments = engine->checkpoints.lowest_segment < manifest->first_segment;
-  if (unnamed->count == 0 && !segments) return COUPON_OK;
-  /* The manifest that says so may be one whose last sync failed. */
+  /* The manifest that says so may be one whose last sync failed; and what is told of this opening rests on it. */
   bool in_doubt;
   int error = manifest->newest_checkpoint != 0 ? cpn_manifest_write(engine, manifest, &in_doubt) : 0;
   if (error < 0) return cpn_fault_from_io(fault, error, CPN_MANIFEST_NAME, "cannot write the manifest again");
+  if (unnamed->count == 0 && !segments) return COUPON_OK;
   for (size_t i = 0; i < unnamed->count; i++) {
     error = io->remove(io->context, engine->directory, unnamed->names[i]);
     if (error < 0 && error != -ENOENT)

@@ -215,6 +215,7 @@ static coupon_status forget_hint(coupon_engine *engine, struct cpn_fault *fault)
   unsigned char hint[CPN_BLOCK_SIZE];
   const struct cpn_io *io = engine->env.io;
   int64_t got = cpn_io_read_all(io, engine->owner_file, 0, hint, sizeof hint);
+  if (got < 0) return cpn_fault_from_io(fault, (int)got, CPN_OWNER_NAME, "cannot read the hint");
   if (got == 0 || (got == (int64_t)sizeof hint && memcmp(hint, none, sizeof hint) == 0)) return COUPON_OK;
   int error = cpn_io_write_all(io, engine->owner_file, 0, none, sizeof none);
   return error < 0 ? cpn_fault_from_io(fault, error, CPN_OWNER_NAME, "cannot write the hint") : COUPON_OK;
