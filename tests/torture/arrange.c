@@ -159,11 +159,12 @@ static struct simdisk *arrange(const struct simdisk *both, const struct arrangem
 /* --- what is said ----------------------------------------------------------------------------------- */
 
 /* Of all names and bytes that are there. */
-static uint64_t fingerprint(struct simdisk *disk) {
+/* Of all files; of all but the hint, which an opening for writing clears before it reads. */
+static uint64_t fingerprint(struct simdisk *disk, bool reading) {
   uint64_t sum = 0;
   for (size_t i = 0; i < SIM_FILES; i++) {
     const struct sim_entry *entry = &disk->now[i];
-    if (entry->name[0] == 0) continue;
+    if (entry->name[0] == 0 || (!reading && strcmp(entry->name, CPN_OWNER_NAME) == 0)) continue;
     const struct sim_file *file = &disk->files[entry->file];
     sum += cpn_checksum(entry->name, strlen(entry->name)) * (cpn_checksum(file->now, (size_t)file->size) | 1);
   }
@@ -202,7 +203,7 @@ static void judge(const struct simdisk *both, const struct arrangement *a, bool 
   const struct verdict expected = verdict_of(a, reading);
   const char *what = describe(a, reading);
   struct simdisk *disk = arrange(both, a);
-  uint64_t before = fingerprint(disk);
+  uint64_t before = fingerprint(disk, reading);
   world_init(&world, disk);
   world.options.read_only = reading;
   coupon_status status = world_open(&world);
@@ -218,7 +219,7 @@ static void judge(const struct simdisk *both, const struct arrangement *a, bool 
                   world.report.file, expected.file);
   }
   if (status != COUPON_OK || reading) {
-    TORTURE_CHECK(fingerprint(disk) == before, "%s: something was written", what);
+    TORTURE_CHECK(fingerprint(disk, reading) == before, "%s: something was written", what);
     world_abandon(&world);
   } else {
     go_on(&world, disk, expected.tickets, what);
