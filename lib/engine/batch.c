@@ -122,72 +122,73 @@ static struct party *party_of(coupon_engine *engine, struct group *group, struct
   return party;
 }
 
-/* Where the requests end that are for the same campaign as request `i`. */
-static uint32_t run_end(const struct group *group, uint32_t i) {
-  const uint64_t campaign = group->requests[i].campaign;
-  do i++;
-  while (i < group->count && group->requests[i].campaign == campaign);
-  return i;
-}
-
-static void find_parties(coupon_engine *engine, struct group *group, uint64_t now) {
-  for (uint32_t i = 0, end; i < group->count; i = end) {
-    struct cpn_campaign *campaign = cpn_directory_find(&engine->campaigns, group->requests[i].campaign);
-    struct party *party = campaign == NULL ? NULL : party_of(engine, group, campaign, now);
-    const bool there = party != NULL && cpn_campaign_is_live(campaign);
-    end = run_end(group, i);
-    group->end[i] = (uint8_t)end;
-    for (uint32_t j = i; j < end; j++) {
-      group->of[j] = party;
-      group->state[j] = PUT_OFF;
-      if (CPN_LIKELY(there)) continue;
-      address(group, j, words_of_user(group, j));
-      ticket_of(group, j)->time_ns = now;
-      answer(group, j, party == NULL ? COUPON_NO_CAMPAIGN : COUPON_E_RELEASED);
-    }
-  }
-}
-
-/* Hashes the users of requests `i` … `end` - 1, all of one campaign, and finds the lines where looking for them begins. In
- * several forms: `user_words` and `ask` are constants. */
-CPN_INLINE void find_lines(const coupon_engine *engine, struct group *group, uint32_t i, uint32_t end,
-                           uint32_t user_words, bool ask) {
-  const struct cpn_claim_set *claims = &group->of[i]->campaign->claims;
+/* Hashes the users of a run from request `i` on, but not of `limit`, and finds the lines where looking for them begins;
+ * returns where it has stopped. In several forms: `user_words` and `ask` are constants. All else that can be done
+ * without the lines is done here, while memory brings them. */
+CPN_INLINE uint32_t find_lines(const coupon_engine *engine, struct group *group, struct party *party, uint32_t i,
+                               uint32_t limit, uint32_t user_words, bool ask) {
+  const struct cpn_claim_set *claims = &party->campaign->claims;
   struct cpn_claim_level *level = cpn_claim_level_at(claims, 0);
-  for (; i < end; i++) {
+  const struct cpn_hash_key key = engine->key; /* a copy stays in registers */
+  const uint64_t campaign = group->requests[i].campaign;
+  do {
     const struct coupon_request *request = &group->requests[i];
-    group->hash[i] = cpn_engine_user(engine, request->user, user_words == 2 ? request->uuid : NULL).hash;
-    group->place[i].word = cpn_claim_line_in(claims, level, group->hash[i]);
-    if (ask) __builtin_prefetch((const void *)group->place[i].word, 1); /* of NULL, nothing */
-  }
+    const uint64_t hash = user_words == 1
+                              ? cpn_hash_u64(&key, request->user)
+                              : cpn_hash_u128(&key, cpn_get_u64(request->uuid), cpn_get_u64(request->uuid + 8));
+    _Atomic uint64_t *line = cpn_claim_line_in(claims, level, hash);
+    if (ask) __builtin_prefetch((const void *)line, 1); /* of NULL, nothing */
+    group->of[i] = party;
+    group->hash[i] = hash;
+    group->place[i].word = line;
+    address(group, i, user_words);
+  } while (++i < limit && group->requests[i].campaign == campaign);
+  return i;
 }
 
 /* A processor goes on behind a line for whose page it has to walk through tables in memory only as far as it looks ahead,
  * and to hash a user and find his line is a good part of that: only a few would be on their way. So the lines of so
- * large a set are asked for one right behind the other. Of a smaller one they come sooner, and hashing hides that. */
-CPN_INLINE void ask_for_lines_of(const coupon_engine *engine, struct group *group, uint32_t i, uint32_t end,
-                                 uint32_t user_words) {
-  if (CPN_LIKELY(!cpn_claim_set_is_far(&group->of[i]->campaign->claims))) {
-    find_lines(engine, group, i, end, user_words, true);
-    return;
-  }
-  for (uint32_t to; i < end; i = to) {
-    to = (uint32_t)cpn_min_u64(i + FAR_LINES, end);
-    find_lines(engine, group, i, to, user_words, false);
-    for (uint32_t j = i; j < to; j++) __builtin_prefetch((const void *)group->place[j].word, 1);
-  }
+ * large a set are asked for one right behind the other. Of a smaller one they come sooner, and hashing hides that.
+ * Returns where the run ends. */
+CPN_INLINE uint32_t ask_for_lines_of(const coupon_engine *engine, struct group *group, struct party *party, uint32_t i,
+                                     uint32_t user_words) {
+  if (CPN_LIKELY(!cpn_claim_set_is_far(&party->campaign->claims)))
+    return find_lines(engine, group, party, i, group->count, user_words, true);
+  const uint64_t campaign = group->requests[i].campaign;
+  do {
+    const uint32_t from = i, limit = (uint32_t)cpn_min_u64(i + FAR_LINES, group->count);
+    i = find_lines(engine, group, party, i, limit, user_words, false);
+    for (uint32_t j = from; j < i; j++) __builtin_prefetch((const void *)group->place[j].word, 1);
+  } while (i < group->count && group->requests[i].campaign == campaign);
+  return i;
 }
 
-/* For the lines where looking for the users begins. All of them before the first is looked at: memory brings them no faster
- * while the first are worked on. */
-static void ask_for_lines(const coupon_engine *engine, struct group *group) {
+/* Those of a run for a campaign that does not exist (`party` is NULL), or is released. Returns where the run ends. */
+static uint32_t turn_away(struct group *group, struct party *party, uint32_t i, uint64_t now) {
+  const uint64_t campaign = group->requests[i].campaign;
+  do {
+    group->of[i] = party;
+    address(group, i, words_of_user(group, i));
+    ticket_of(group, i)->time_ns = now;
+    answer(group, i, party == NULL ? COUPON_NO_CAMPAIGN : COUPON_E_RELEASED);
+  } while (++i < group->count && group->requests[i].campaign == campaign);
+  return i;
+}
+
+/* Finds the parties, and asks for the lines where looking for their users begins. For all of them before the first is looked
+ * at: memory brings them no faster while the first are worked on. */
+static void find_parties(coupon_engine *engine, struct group *group, uint64_t now) {
+  memset(group->state, PUT_OFF, sizeof group->state);
   for (uint32_t i = 0, end; i < group->count; i = end) {
-    end = group->end[i];
-    if (CPN_UNLIKELY(group->state[i] == ANSWERED)) continue; /* all of the run are */
-    if (group->of[i]->campaign->tickets.user_words == 1)
-      ask_for_lines_of(engine, group, i, end, 1);
+    struct cpn_campaign *campaign = cpn_directory_find(&engine->campaigns, group->requests[i].campaign);
+    struct party *party = campaign == NULL ? NULL : party_of(engine, group, campaign, now);
+    if (CPN_UNLIKELY(party == NULL || !cpn_campaign_is_live(campaign)))
+      end = turn_away(group, party, i, now);
+    else if (campaign->tickets.user_words == 1)
+      end = ask_for_lines_of(engine, group, party, i, 1);
     else
-      ask_for_lines_of(engine, group, i, end, 2);
+      end = ask_for_lines_of(engine, group, party, i, 2);
+    group->end[i] = (uint8_t)end;
   }
 }
 
@@ -213,7 +214,6 @@ static void claim_with_care(coupon_engine *engine, struct group *group, uint32_t
   struct cpn_claim_place *place = &group->place[i];
   const struct cpn_user user = user_of(group, i, words_of_user(group, i));
   enum cpn_claim_kind kind = CPN_CLAIM_EMPTY;
-  address(group, i, words_of_user(group, i));
   if (place->seen != 0) kind = cpn_holder_resolve(engine, party->campaign, &user, place, ticket_of(group, i));
   CPN_POINT(CLAIM_READ);
   if ((kind == CPN_CLAIM_HELD || kind == CPN_CLAIM_NUMBERED) && party->campaign->spec.user_limit != 0) {
@@ -334,7 +334,6 @@ static uint64_t fill(coupon_engine *engine, struct group *group, uint32_t i, uin
   party->taken--;
   const struct cpn_user user = user_of(group, i, user_words);
   struct coupon_ticket *ticket = ticket_of(group, i);
-  address(group, i, user_words);
   ticket->lsn = at + words * UINT64_C(8);
   ticket->time_ns = time_ns;
   cpn_buffer_fill(&engine->buffer, at, 1, user.words[0]);
@@ -401,7 +400,6 @@ CPN_INLINE void give_out(struct group *group, uint32_t i, uint32_t end, uint32_t
     cpn_tickets_put_at(spot, user_words, user.words, 1, party->time_ns);
     cpn_claim_write(group->place[i].word, cpn_claim_numbered(user.hash, number));
     struct coupon_ticket *ticket = ticket_of(group, i);
-    address(group, i, user_words);
     ticket->number = number++;
     ticket->time_ns = party->time_ns;
     answer(group, i, COUPON_ISSUED);
@@ -460,7 +458,6 @@ static void issue_group(coupon_engine *engine, struct group *group) {
   bool mixed = group->requests[0].campaign != group->requests[group->count - 1].campaign;
   if (mixed) ask_for_campaigns(engine, group);
   find_parties(engine, group, now);
-  ask_for_lines(engine, group);
   if (mixed) ask_for_tickets(group);
   claim_all(engine, group);
   const uint64_t words = words_of(group);
