@@ -43,7 +43,7 @@ struct group {
   uint8_t end[GROUP]; /* of the first of a run, requests for one campaign that follow each other: where the run ends */
   struct party *of[GROUP];
   uint64_t hash[GROUP];
-  struct cpn_claim_place place[GROUP]; /* until it is claimed: `word` is the line where looking begins, or NULL */
+  struct cpn_claim_place place[GROUP]; /* until it is claimed: `word` is the line where looking goes on, or NULL */
 };
 
 static inline struct coupon_ticket *ticket_of(const struct group *group, uint32_t i) {
@@ -236,36 +236,64 @@ static void claim_with_care(coupon_engine *engine, struct group *group, uint32_t
 }
 
 /* Mostly the user is new, and nobody else is after the place. */
-CPN_INLINE bool claim_at_once(struct group *group, uint32_t i) {
-  const uint64_t hash = group->hash[i];
-  struct cpn_claim_place *place = &group->place[i];
-  _Atomic uint64_t *word = cpn_claim_first_in(place->word, hash);
-  if (CPN_UNLIKELY(word == NULL || group->stumbled != 0 || cpn_claim_read(word) != 0 ||
-                   !cpn_claim_swap(word, 0, cpn_claim_pending(hash))))
+CPN_INLINE bool claim_at_once(struct group *group, uint32_t i, _Atomic uint64_t *word) {
+  if (CPN_UNLIKELY(word == NULL || cpn_claim_read(word) != 0 ||
+                   !cpn_claim_swap(word, 0, cpn_claim_pending(group->hash[i]))))
     return false;
   CPN_POINT(CLAIMED);
-  place->word = word;
-  place->seen = 0;
+  group->place[i].word = word;
+  group->place[i].seen = 0;
   group->state[i] = CLAIMED;
   return true;
 }
 
-/* Claims whom it can. */
+/* Those whose first line was full of others, from the next line on. */
+static void claim_behind(coupon_engine *engine, struct group *group, const uint8_t *behind, uint32_t count) {
+  for (uint32_t k = 0; k < count; k++) {
+    const uint32_t i = behind[k];
+    const uint64_t hash = group->hash[i];
+    struct party *party = group->of[i];
+    if (CPN_LIKELY(party->together && group->stumbled == 0 &&
+                   claim_at_once(group, i, cpn_claim_first_in(group->place[i].word, hash)))) {
+      party->claimed++;
+      continue;
+    }
+    cpn_claim_walk(&party->campaign->claims, hash, CPN_CLAIM_LINE_WORDS, &group->place[i]);
+    claim_with_care(engine, group, i);
+  }
+}
+
+/* Claims whom it can. Whose first line is full of others has to wait for the next one, and so comes behind all others: by then
+ * memory has brought it. He overtakes nobody, and is not overtaken: what fills a line stays, so later requests of the same
+ * user come behind, too, and behind him. */
 static void claim_all(coupon_engine *engine, struct group *group) {
+  uint8_t behind[GROUP];
+  uint32_t behind_count = 0;
   for (uint32_t i = 0, end; i < group->count; i = end) {
     end = group->end[i];
     if (CPN_UNLIKELY(group->state[i] == ANSWERED)) continue; /* all of the run are */
     struct party *party = group->of[i];
-    const bool together = party->together;
+    const struct cpn_claim_set *claims = &party->campaign->claims;
+    bool at_once = party->together && group->stumbled == 0;
+    uint32_t claimed = 0;
     for (uint32_t j = i; j < end; j++) {
-      if (CPN_LIKELY(together && claim_at_once(group, j))) {
-        party->claimed++;
-        continue;
+      const uint64_t hash = group->hash[j];
+      _Atomic uint64_t *line = group->place[j].word, *word = cpn_claim_first_in(line, hash);
+      if (CPN_LIKELY(at_once && claim_at_once(group, j, word))) {
+        claimed++;
+      } else if (word == NULL && line != NULL) {
+        group->place[j].word = cpn_claim_next_line(claims, hash);
+        __builtin_prefetch((const void *)group->place[j].word, 1);
+        behind[behind_count++] = (uint8_t)j;
+      } else {
+        group->place[j] = cpn_claim_look_from(claims, hash, line, word);
+        claim_with_care(engine, group, j);
+        at_once = party->together && group->stumbled == 0;
       }
-      group->place[j] = cpn_claim_look(&party->campaign->claims, group->hash[j]);
-      claim_with_care(engine, group, j);
     }
+    party->claimed += claimed;
   }
+  claim_behind(engine, group, behind, behind_count);
 }
 
 static void unclaim(struct group *group, uint32_t i) {

@@ -195,6 +195,12 @@ CPN_INLINE _Atomic uint64_t *cpn_claim_line(const struct cpn_claim_set *set, uin
   return cpn_claim_line_in(set, cpn_claim_level_at(set, 0), hash);
 }
 
+/* The other line of the pair, where looking goes on. There is a first level. */
+CPN_INLINE _Atomic uint64_t *cpn_claim_next_line(const struct cpn_claim_set *set, uint64_t hash) {
+  struct cpn_claim_level *level = cpn_claim_level_at(set, 0);
+  return &level->words[(cpn_claim_home(hash, 0, set->first_lines) ^ 1) * CPN_CLAIM_LINE_WORDS];
+}
+
 /* A short look, into the first line alone: the first word that is empty or bears the tag. NULL: neither; `line` may be. */
 CPN_INLINE _Atomic uint64_t *cpn_claim_first_in(_Atomic uint64_t *line, uint64_t hash) {
   if (CPN_UNLIKELY(line == NULL)) return NULL;

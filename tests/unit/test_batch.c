@@ -238,6 +238,37 @@ Test(batch, elements_lie_as_far_apart_as_the_caller_says) {
   help_close(engine);
 }
 
+/* So many users that many of the last ones find their first line full of others, and come behind the rest of their group.
+ * `together`: that many of them, each twice, are a group. */
+static void expect_first_requests_first(int32_t durability, int32_t kind, uint64_t together) {
+  enum { USERS = 400, CAMPAIGNS = 4 };
+  coupon_engine *engine = open_with(durability);
+  for (uint64_t id = 1; id <= CAMPAIGNS; id++) {
+    create(engine, id, USERS, kind, 1);
+    for (uint64_t user = 0; user < USERS; user += together) {
+      for (uint64_t i = 0; i < together; i++) requests[i] = requests[together + i] = request_of(id, user + i);
+      ask(engine, 2 * together);
+      for (uint64_t i = 0; i < 2 * together; i++) {
+        cr_assert_eq(tickets[i].answer, i < together ? COUPON_ISSUED : COUPON_ALREADY_ISSUED, "%s",
+                     coupon_status_name(tickets[i].answer));
+        cr_assert_eq(coupon_wait(engine, &tickets[i], COUPON_FOREVER), COUPON_OK);
+        cr_assert_eq(tickets[i].number, user + i % together + 1, "numbers rise along the array");
+      }
+    }
+    expect_sound(engine, id, USERS);
+  }
+  help_close(engine);
+}
+
+Test(batch, whose_first_line_is_full_overtakes_nobody_and_is_not_overtaken_in_memory) {
+  expect_first_requests_first(COUPON_NONE, COUPON_USER_U64, 1);
+  expect_first_requests_first(COUPON_NONE, COUPON_USER_U64, 10);
+}
+
+Test(batch, whose_first_line_is_full_overtakes_nobody_and_is_not_overtaken_with_a_log) {
+  expect_first_requests_first(COUPON_WRITTEN, COUPON_USER_UUID, 10);
+}
+
 /* --- like single calls --------------------------------------------------------------------------- */
 
 #define SCRIPT_CAMPAIGNS 8
