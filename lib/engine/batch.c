@@ -414,30 +414,34 @@ static void issue_logged(coupon_engine *engine, struct group *group, uint64_t wo
  * `user_words` is a constant. */
 CPN_INLINE void give_out(struct group *group, uint32_t i, uint32_t end, uint32_t user_words) {
   struct party *party = group->of[i];
-  struct cpn_ticket_spot spot = {.left = 0};
+  const uint64_t time_ns = party->time_ns;
   uint64_t number = party->number;
   uint32_t taken = party->taken;
+  struct cpn_ticket_spot spot = {.left = 0};
   for (; i < end; i++) {
     if (CPN_UNLIKELY(group->state[i] != CLAIMED)) continue;
-    if (CPN_UNLIKELY(taken == 0)) {
-      unclaim(group, i);
-      continue;
+    if (CPN_UNLIKELY(spot.left == 0)) {
+      if (taken == 0) {
+        unclaim(group, i);
+        continue;
+      }
+      spot = cpn_tickets_spot(&party->campaign->tickets, number);
+      spot.left = cpn_min_u64(spot.left, taken);
+      taken -= (uint32_t)spot.left;
     }
-    if (CPN_UNLIKELY(spot.left == 0)) spot = cpn_tickets_spot(&party->campaign->tickets, number);
     const struct cpn_user user = user_of(group, i, user_words);
-    cpn_tickets_put_at(spot, user_words, user.words, 1, party->time_ns);
+    cpn_tickets_put_at(spot, user_words, user.words, 1, time_ns);
     cpn_claim_write(group->place[i].word, cpn_claim_numbered(user.hash, number));
     struct coupon_ticket *ticket = ticket_of(group, i);
     ticket->number = number++;
-    ticket->time_ns = party->time_ns;
-    answer(group, i, COUPON_ISSUED);
+    ticket->time_ns = time_ns;
+    ticket->answer = COUPON_ISSUED; /* the state need not say so: nobody looks who was claimed any more */
     spot.user += user_words;
     spot.row++;
     spot.left--;
-    taken--;
   }
   party->number = number;
-  party->taken = taken;
+  party->taken = taken + (uint32_t)spot.left;
 }
 
 static void issue_unlogged(coupon_engine *engine, struct group *group) {
