@@ -55,6 +55,14 @@ static void passes(const char *name, enum scene_world world, uint64_t units, con
   explore_passes(&it);
 }
 
+/* The same where others have taken so many words of each line of claims before. */
+static void passes_crowded(const char *name, uint32_t crowded, const char *first, const char *second) {
+  struct explore_scenario it = scene_of(name, SCENE_UNLOGGED, 2, ask, first, second, NULL);
+  scene.crowded = crowded;
+  mistake = NONE;
+  explore_passes(&it);
+}
+
 static void finds(enum mistake which, enum scene_weak weak, const char *what, enum scene_world world, uint64_t units,
                   const char *first, const char *second) {
   struct explore_scenario it =
@@ -75,6 +83,7 @@ int main(void) {
   passes("batch: two users in opposite order, two units", SCENE_LOGGED, 2, "56", "65", 4);
   passes("batch: two users in opposite order, one unit", SCENE_LOGGED, 1, "56", "65", 2);
   passes("batch and commit: two users", SCENE_COMMITTING, 2, "56", NULL, 0);
+  passes_crowded("batch without a log, the line has one word left: a user twice, beside another", 7, "55", "6");
   finds(WAITS, SCENE_AS_IT_IS, "waits while it holds a claim", SCENE_LOGGED, 2, "56", "65");
   finds(TAKES_FOR_ALL, SCENE_AS_IT_IS, "a unit for each request", SCENE_LOGGED, 2, "56", "65");
   finds(NONE, SCENE_CLAIMS, "claims relaxed", SCENE_LOGGED, 2, "56", "65");

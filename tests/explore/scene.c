@@ -88,6 +88,14 @@ static void buffer_setup(void) {
   explore_name(&scene_engine.buffer.drained, 8, "drained");
 }
 
+/* As if requests of others had been refused. */
+static void crowd(struct cpn_claim_set *claims) {
+  struct cpn_claim_level *level = cpn_claim_level_at(claims, 0);
+  for (uint64_t line = 0; line < claims->first_lines; line++)
+    for (uint32_t i = 0; i < scene.crowded; i++)
+      atomic_init(&level->words[line * CPN_CLAIM_LINE_WORDS + i], cpn_claim_free(i));
+}
+
 static void setup(void) {
   memset(&scene_engine, 0, sizeof scene_engine);
   memset(scene_tickets, 0, sizeof scene_tickets);
@@ -111,6 +119,7 @@ static void setup(void) {
   EXPLORE_CHECK(room && cpn_directory_reserve(&scene_engine.campaigns), "no memory");
   struct cpn_campaign *campaign = cpn_campaign_create(&scene_engine.memory, &spec, 0, scene.growing ? 0 : scene.units);
   cpn_directory_add(&scene_engine.campaigns, campaign);
+  if (scene.crowded != 0) crowd(&campaign->claims);
   explore_name(&campaign->stock.word, 8, "word");
   explore_name(&campaign->stock.basis, 8, "basis");
   explore_name(&campaign->claims, sizeof campaign->claims, "claims");

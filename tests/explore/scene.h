@@ -29,6 +29,7 @@ struct scene {
   uint64_t users[SCENE_REQUESTS_MAX]; /* none is 0 */
   bool growing;                       /* there is not yet memory for claims and tickets */
   bool closing;                       /* the last asker comes when the campaign is over */
+  uint32_t crowded;                   /* words of each line of claims that others have taken before */
   enum scene_weak weak;               /* a planted weak order */
 };
 extern struct scene scene;
