@@ -330,7 +330,8 @@ COUPON_API COUPON_MUST_CHECK coupon_status coupon_read_stats(coupon_engine *engi
  *
  * Waits until one that began after the call, and so has everything that was final then, is durable and takes its
  * place, or the deadline passes; it then goes on, as it does with COUPON_POLL, which answers COUPON_NOT_FINAL. Takes
- * about as long as the disk needs for the file: some 10 bytes a ticket, 18 with users of 16 bytes.
+ * about as long as the disk needs for the file: some 10 bytes a ticket, 18 with users of 16 bytes; and several times
+ * that while others issue, because it rests so that their calls are not held up, unless the log grows fast.
  *
  * A checkpoint that fails, for want of space, say, leaves those before as they are, and the engine goes on; it is
  * tried again when asked for, or when the log has grown as much once more. Only where a sync of the directory (or,

@@ -100,6 +100,45 @@ static bool is_wanted(const coupon_engine *engine) {
              atomic_load_explicit(&checkpoints->due_at, memory_order_relaxed);
 }
 
+/* --- resting ------------------------------------------------------------------------------------- */
+
+/* A slice of work; how many times as long as it a rest is; and the longest rest, since a sync may have been in the slice. */
+#define WORK_NS INT64_C(1000000)
+#define REST_TIMES 2
+#define REST_MAX_NS INT64_C(20000000)
+
+static void begin_slice(struct cpn_checkpoints *checkpoints) {
+  checkpoints->slice_ns = cpn_monotonic_ns();
+  /* relaxed: a hint. */
+  checkpoints->slice_lsn = atomic_load_explicit(&checkpoints->lsn, memory_order_relaxed);
+}
+
+/* The log must not grow without end because a checkpoint takes its time: at a quarter of the way to the next one it hurries. */
+static void begin_slices(struct cpn_checkpoints *checkpoints) {
+  /* relaxed, both: `due_at` is ours, the bytes are a hint. */
+  const uint64_t bytes = atomic_load_explicit(&checkpoints->log_bytes, memory_order_relaxed);
+  const uint64_t due_at = atomic_load_explicit(&checkpoints->due_at, memory_order_relaxed);
+  checkpoints->hurry_at = due_at > bytes ? bytes + (due_at - bytes) / 4 : 0;
+  begin_slice(checkpoints);
+}
+
+void cpn_checkpoint_rest(coupon_engine *engine) {
+  struct cpn_checkpoints *checkpoints = &engine->checkpoints;
+  if (engine->env.start_thread == NULL) return; /* a test steps everything itself */
+  const int64_t now = cpn_monotonic_ns(), worked = now - checkpoints->slice_ns;
+  if (worked < WORK_NS) return;
+  /* relaxed, both: hints. */
+  const bool others = atomic_load_explicit(&checkpoints->lsn, memory_order_relaxed) != checkpoints->slice_lsn;
+  const bool late = atomic_load_explicit(&checkpoints->log_bytes, memory_order_relaxed) >= checkpoints->hurry_at;
+  if (others && !late) {
+    const int64_t rest = worked < REST_MAX_NS / REST_TIMES ? worked * REST_TIMES : REST_MAX_NS;
+    /* Whoever closes the engine tells, and need not wait for the rest to end. */
+    const uint32_t seen = cpn_event_look(&checkpoints->ask);
+    if (!cpn_checkpoint_gives_up(engine)) (void)cpn_event_wait(&checkpoints->ask, seen, now + rest);
+  }
+  begin_slice(checkpoints);
+}
+
 /* --- making -------------------------------------------------------------------------------------- */
 
 static void add(_Atomic uint64_t *figure, uint64_t by) {
@@ -119,6 +158,7 @@ bool cpn_checkpoint_step(coupon_engine *engine) {
   uint64_t count = atomic_fetch_add_explicit(&checkpoints->begun, 1, memory_order_seq_cst) + 1;
   atomic_store_explicit(&checkpoints->told, 0, memory_order_seq_cst);
   set_due(engine, false);
+  begin_slices(checkpoints);
   struct cpn_fault fault = {0};
   coupon_status status = cpn_checkpoint_make(engine, &fault);
   if (status == COUPON_OK) {

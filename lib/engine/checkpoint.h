@@ -63,6 +63,9 @@ struct cpn_checkpoints {
   uint64_t lowest_segment; /* that still exists */
   int archive;             /* directory handle, or -1 */
   bool drops;              /* there may be tickets files that wait for the older checkpoint to say "dropped" */
+  int64_t slice_ns;        /* CLOCK_MONOTONIC: since when it works without a rest */
+  uint64_t slice_lsn;      /* where the log was then */
+  uint64_t hurry_at;       /* the log_bytes from which on this checkpoint takes no rest */
 
   /* Campaigns that shall be released or dropped by the next checkpoints: raised by callers, lowered by whoever makes
    * them. */
@@ -122,6 +125,10 @@ CPN_MUST_CHECK coupon_status cpn_checkpoint_make(coupon_engine *engine, struct c
 
 /* Whether making is to be given up: the engine closes or has failed. */
 bool cpn_checkpoint_gives_up(const coupon_engine *engine);
+
+/* Between two chunks, by whoever makes one: sleeps for a while now and then as long as others issue, because on processors that
+ * are all busy its work, and what the disk says of it, takes them from calls. */
+void cpn_checkpoint_rest(coupon_engine *engine);
 
 /* --- checkpoint_write.c -------------------------------------------------------------------------- */
 

@@ -117,6 +117,7 @@ static int write_tickets(coupon_engine *engine, struct cpn_chunk_writer *writer,
     chunk.payload_bytes = (uint32_t)cpn_tickets_encode(rows, chunk.count, campaign->tickets.user_words, payload);
     cpn_chunk_writer_add(writer, &chunk);
     CPN_POINT(CHECKPOINT_PIECE);
+    cpn_checkpoint_rest(engine);
     if (cpn_checkpoint_gives_up(engine)) return -ECANCELED;
   }
   return 0;
