@@ -82,11 +82,14 @@ struct maker {
   coupon_engine *engine;
   _Atomic int done;
   bool made;
+  double seconds;
 };
 
 static void *make_one(void *argument) {
   struct maker *maker = argument;
+  const uint64_t begin = bench_now_ns();
   maker->made = coupon_checkpoint(maker->engine, COUPON_FOREVER) == COUPON_OK;
+  maker->seconds = (double)(bench_now_ns() - begin) / 1e9;
   atomic_store_explicit(&maker->done, 1, memory_order_relaxed); /* relaxed: the thread is joined */
   return NULL;
 }
@@ -95,7 +98,7 @@ static void *make_one(void *argument) {
  * beside it for so long at most, and followed by calls for just as long without one. */
 #define PROCESSORS_MAX 4
 #define CHECKPOINTS_EACH 3
-#define BESIDE_AT_MOST_NS UINT64_C(400000000)
+#define BESIDE_AT_MOST_NS UINT64_C(4000000000)
 
 /* Nanoseconds, of each round. */
 struct tail {
@@ -107,7 +110,8 @@ struct beside {
   int processors;
   struct histogram of_round[2], of_processor[PROCESSORS_MAX][2];
   struct tail tail[2], tail_of[PROCESSORS_MAX][2];
-  double seconds; /* with */
+  double seconds; /* with, all together */
+  double making;  /* one checkpoint, the sum of the rounds' means */
 };
 
 static void take_pair(struct bench *bench, struct pace *pace, struct beside *beside) {
@@ -120,6 +124,7 @@ static void take_pair(struct bench *bench, struct pace *pace, struct beside *bes
   (void)bench_check(bench, maker.made, "checkpoints are made");
   (void)pace_run(pace, (uint64_t)(seconds * 1e9), NULL, &histograms[1]);
   beside->seconds += seconds;
+  beside->making += maker.seconds / (CHECKPOINTS_EACH * beside->processors);
 }
 
 static void note_tail(const struct timer *timer, const struct histogram *histogram, struct tail *tail, int round) {
@@ -189,6 +194,9 @@ static void run_beside(struct bench *bench, const struct timer *timer) {
   bench_row(bench, &row);
   row = (struct bench_row){.name = "calls beside checkpoints", .users = holders, .threads = 1, .unit = "s"};
   row.value = beside.seconds;
+  bench_row(bench, &row);
+  row = (struct bench_row){.name = "making one meanwhile", .users = holders, .threads = 1, .unit = "s"};
+  row.value = beside.making / bench->rounds;
   bench_row(bench, &row);
   rows_of_tails(bench, holders, &beside);
 }
