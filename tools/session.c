@@ -5,8 +5,9 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
-#include <sys/stat.h>
+#include <unistd.h>
 
 static const struct {
   coupon_status fault;
@@ -22,7 +23,8 @@ static const struct {
     {COUPON_E_NO_SPACE, "make room on the disk, or in the quota, then run the command again: what was final is safe"},
     {COUPON_E_CORRUPT, "keep the directory as it is, run 'coupon verify' on it, and restore it from a backup"},
     {COUPON_E_VERSION, "use a newer version of coupon"},
-    {COUPON_E_LOCKED, "end the process that has it open; lookup, status, tickets, dump and verify work beside it"},
+    {COUPON_E_LOCKED,
+     "end the process that has it open; lookup, status, tickets, verify, dump and backup work beside it"},
     {COUPON_E_EXISTS, "choose another id, or give the description it was created with (see 'coupon status')"},
     {COUPON_E_STOCK_RANGE, "give a stock of at most 1099511627776"},
     {COUPON_E_READ_ONLY, "open the directory for writing"},
@@ -61,12 +63,26 @@ int session_open(struct session *session, const char *directory, const struct co
   return code_of(status);
 }
 
+/* Whether this is a directory without a manifest: somebody else's, or an empty one. */
+static bool is_not_ours(int directory) {
+  return faccessat(directory, "manifest", F_OK, AT_SYMLINK_NOFOLLOW) != 0 && errno == ENOENT;
+}
+
 int session_open_existing(struct session *session, const char *directory, const struct coupon_options *options) {
-  struct stat status;
-  if (stat(directory, &status) == 0) return session_open(session, directory, options);
-  output_error("cannot open %s: %s; check the path, 'coupon create' makes a directory", directory,
-               strerrordesc_np(errno));
-  return CODE_FAULT;
+  int opened = open(directory, O_PATH | O_CLOEXEC);
+  if (opened < 0) {
+    output_error("cannot open %s: %s; check the path, 'coupon create' makes a directory", directory,
+                 strerrordesc_np(errno));
+    return CODE_FAULT;
+  }
+  bool strange = is_not_ours(opened);
+  (void)close(opened);
+  if (strange) { /* a look changes nothing, and says what it is */
+    int code = session_open_to_read(session, directory);
+    if (code == CODE_DONE) code = session_close(session, code);
+    if (code != CODE_DONE) return code;
+  }
+  return session_open(session, directory, options);
 }
 
 int session_open_to_read(struct session *session, const char *directory) {
