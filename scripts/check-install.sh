@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # Installs a build into a temporary directory and builds the quickstart against it as four strangers would:
-# through pkg-config and through the CMake package, with the shared and with the static library.
+# through pkg-config and through the CMake package, with the shared and with the static library. A fifth copies the program
+# of the README and follows the line below it.
 # scripts/check-install.sh [BUILD_DIRECTORY]
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -24,18 +25,32 @@ ${CC:-gcc} -std=c11 examples/quickstart.c -o "$work/pkgconfig_shared" $(pkg-conf
 ${CC:-gcc} -std=c11 -static examples/quickstart.c -o "$work/pkgconfig_static" \
   $(pkg-config --static --cflags --libs coupon)
 
+awk '/^```c$/ { inside = 1; next } /^```$/ { inside = 0 } inside' README.md >"$work/first.c"
+# shellcheck disable=SC2016 # the backquotes are the README's
+command=$(sed -nE 's/^`(cc first\.c [^`]*)`.*/\1/p' README.md)
+if [ ! -s "$work/first.c" ] || [ -z "$command" ]; then
+  echo "the README has no first program: this check is broken" >&2
+  exit 1
+fi
+(cd "$work" && eval "$command -Wall -Wextra -Werror -o readme_shared")
+
 {
   cmake -S tests/consumer -B "$work/build" -G Ninja -DCMAKE_PREFIX_PATH="$prefix" && cmake --build "$work/build"
 } >"$work/log" 2>&1 || { cat "$work/log" >&2; exit 1; }
 
 count=0
-for program in "$work"/pkgconfig_{shared,static} "$work"/build/consumer_{shared,static}; do
+for program in "$work"/readme_shared "$work"/pkgconfig_{shared,static} "$work"/build/consumer_{shared,static}; do
   name=${program##*/}
   needs=$(readelf -d "$program" | grep -c 'NEEDED.*libcoupon' || true)
   case $name in *_shared) expected=1 ;; *) expected=0 ;; esac
   [ "$needs" = $expected ] || { echo "$name: linked with the wrong libcoupon" >&2; exit 1; }
   said=$(LD_LIBRARY_PATH=$libdir "$program" "$work/data-$name")
   [ "$said" = "coupon number 1" ] || { echo "$name said: $said" >&2; exit 1; }
+  # Where there is no directory to be made there is no coupon, and the caller can tell.
+  if LD_LIBRARY_PATH=$libdir "$program" "$work/first.c/data" >"$work/log" 2>&1; then
+    echo "$name ends well without a coupon" >&2
+    exit 1
+  fi
   count=$((count + 1))
 done
 
