@@ -171,10 +171,16 @@ static int run_tokens(const char *directory, int argc, char **argv) {
   return print_tokens(directory, first, count, seconds, role);
 }
 
+static bool asks_for_help(int argc, char **argv) {
+  for (int i = 1; i < argc; i++)
+    if (strcmp(argv[i], "--help") == 0) return true;
+  return false;
+}
+
 int main(int argc, char **argv) {
-  if (argc == 2 && strcmp(argv[1], "--help") == 0) {
+  if (asks_for_help(argc, argv)) {
     fputs(usage, stdout);
-    return EXIT_SUCCESS;
+    return fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_TROUBLE;
   }
   if (argc < 3) return fail_usage("a command and a directory are wanted");
   const char *command = argv[1];
@@ -183,6 +189,7 @@ int main(int argc, char **argv) {
     return options_read(&options, argc - 2, argv + 2) ? serve(&options) : EXIT_USAGE;
   }
   const char *directory = argv[2];
+  if (strncmp(directory, "--", 2) == 0) return fail_usage("the directory comes before the options");
   if (strcmp(command, "secret") == 0 && argc == 3) return make_secret(directory);
   if (strcmp(command, "accounts") == 0) return run_accounts(directory, argc - 3, argv + 3);
   if (strcmp(command, "tokens") == 0) return run_tokens(directory, argc - 3, argv + 3);

@@ -54,6 +54,7 @@ static coupon_status collect(struct request *request, struct text *data, struct 
       struct found found = {.coupon = coupons[i], .ticket = COUPON_TICKET_INIT};
       coupon_status status =
           coupon_lookup(service->engine, coupons[i]->id, request->claims.user, &found.ticket, &found.count);
+      if (status == COUPON_E_RELEASED) continue; /* its tickets are in a file, for which no loop waits */
       if (status < 0) return status;
       if (status != COUPON_OK) continue;
       if ((found.ticket.flags & COUPON_TICKET_FINAL) == 0) {

@@ -65,6 +65,8 @@ enum reason reason_of_status(coupon_status status) {
       return REASON_COUPON_EXISTS;
     case COUPON_E_USER_KIND: /* a campaign that is not offered here, see struct coupon */
       return REASON_COUPON_UNKNOWN;
+    case COUPON_E_RELEASED: /* by another program, and only what has ended can be */
+      return REASON_ENDED;
     case COUPON_E_BUSY:
       return REASON_BUSY;
     case COUPON_E_NOMEM:

@@ -3,6 +3,7 @@
  * Shows that every user finds his own coupons again, whatever happened in between: the same after a crash; and that a
  * damaged catalogue is not served from.
  */
+#include <coupon/coupon.h>
 #include <sys/stat.h>
 
 #include "http/expect.h"
@@ -82,6 +83,35 @@ Test(http_mine, after_a_crash_it_is_the_same_and_the_old_token_still_good) {
     service_start(&service, "");
     cr_expect_str_eq(ask(&service, "GET", ISSUE, token, NULL)->body, before->body);
   }
+}
+
+/* In 2160, when all that has an end is over. */
+static uint64_t in_2160(void *context) {
+  (void)context;
+  return UINT64_C(5996000000) * 1000000000;
+}
+
+static void release_elsewhere(uint64_t coupon) {
+  struct coupon_options options = COUPON_OPTIONS_INIT;
+  options.callbacks.clock = in_2160;
+  coupon_engine *engine;
+  cr_assert_eq(coupon_open(service_path(&service, "log"), &options, &engine, NULL), COUPON_OK);
+  cr_assert_eq(coupon_release(engine, coupon, COUPON_FOREVER), COUPON_OK);
+  cr_assert_eq(coupon_destroy(engine), COUPON_OK);
+}
+
+Test(http_mine, what_another_program_has_released_is_over_and_does_not_hide_the_rest) {
+  create_coupon(&service, 1, 5, ",\"endDate\":\"2150-01-01T00:00:00\"");
+  create_coupon(&service, 2, 5, "");
+  for (uint64_t i = 1; i <= 2; i++) EXPECT_OK(issue(&service, user(5), i));
+  cr_assert_eq(service_stop(&service), 0);
+  release_elsewhere(1);
+  service_start(&service, "");
+  EXPECT_OK(mine(5));
+  EXPECT_HAS(mine(5), "data", "1");
+  EXPECT_HAS(mine(5), "data.0.id", "2");
+  for (uint64_t i = 5; i <= 6; i++) EXPECT_REFUSED(issue(&service, user(i), 1), 409, "ended");
+  EXPECT_REFUSED(issue(&service, user(5), 2), 409, "already_issued");
 }
 
 /* --- the catalogue's file ------------------------------------------------------------------------ */

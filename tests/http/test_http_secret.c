@@ -175,3 +175,15 @@ Test(http_secret, options_that_are_none_are_refused) {
     cr_expect(status > 0 && status < 128, "%s: status %d", options[i], status);
   }
 }
+
+Test(http_secret, who_asks_any_command_for_help_gets_it_and_nothing_is_made) {
+  static const char *const commands[] = {"--help",        "secret --help", "accounts --help",
+                                         "tokens --help", "serve --help",  "accounts @ --help"};
+  for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++) {
+    cr_expect_eq(service_command(&service, commands[i], NULL, printed, sizeof printed), 0, "%s", commands[i]);
+    cr_expect_eq(strncmp(printed, "Usage: coupon-http ", 19), 0, "%s: %s", commands[i], printed);
+  }
+  cr_expect_eq(service_command(&service, "secret --cost", NULL, printed, sizeof printed), 2);
+  cr_expect_eq(service_command(&service, "accounts --cost 5", NULL, printed, sizeof printed), 2);
+  cr_expect(access("--help", F_OK) != 0 && access("--cost", F_OK) != 0, "a directory of an option's name was made");
+}
