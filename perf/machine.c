@@ -42,6 +42,7 @@ struct job {
   uint64_t turns;
   const struct timer *timer;
   struct histogram *histograms;
+  unsigned apart; /* sixteens of other instructions */
 };
 
 static _Atomic uint64_t *word_at(const struct job *job, int thread, uint64_t i) {
@@ -107,6 +108,18 @@ static void loads_apart_body(void *context, int thread) {
   KEPT(sum);
 }
 
+static void load_apart_body(void *context, int thread) {
+  const struct job *job = context;
+  uint64_t sum = 0, a = 1, b = 2, c = 3, d = 4;
+  for (uint64_t turn = 0; turn < job->turns; turn++) {
+    sum += atomic_load_explicit(word_at(job, thread, turn), memory_order_relaxed);
+    for (unsigned i = 0; i < job->apart; i++) {
+      SIXTEEN(a, b, c, d);
+    }
+  }
+  KEPT(sum);
+}
+
 static void prefetched_body(void *context, int thread) {
   const struct job *job = context;
   _Atomic uint64_t *batch[PREFETCHED];
@@ -142,6 +155,11 @@ double machine_cas_apart(struct machine_words *words, uint64_t turns) {
 double machine_loads_apart(struct machine_words *words, uint64_t turns) {
   struct job job = {.words = words, .turns = turns};
   return (double)turns / bench_run(1, loads_apart_body, &job) / 1e6;
+}
+
+double machine_load_apart(struct machine_words *words, uint64_t turns, unsigned instructions) {
+  struct job job = {.words = words, .turns = turns, .apart = instructions / 16};
+  return (double)turns / bench_run(1, load_apart_body, &job) / 1e6;
 }
 
 double machine_prefetched_cas(struct machine_words *words, uint64_t turns, int threads) {

@@ -36,6 +36,10 @@ double machine_prefetched_cas(struct machine_words *words, uint64_t turns, int t
 double machine_cas_apart(struct machine_words *words, uint64_t turns);
 double machine_loads_apart(struct machine_words *words, uint64_t turns);
 
+/* A random word is loaded and nothing else, with about so many other instructions between two, a multiple of 16: how far the
+ * processor looks ahead. */
+double machine_load_apart(struct machine_words *words, uint64_t turns, unsigned instructions);
+
 /* One at a time and each timed, into a histogram per thread. */
 void machine_timed_cas(struct machine_words *words, uint64_t turns, int threads, const struct timer *timer,
                        struct histogram *histograms);

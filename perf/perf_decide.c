@@ -188,6 +188,22 @@ static void run_rival_points(struct bench *bench, uint64_t users, const struct r
   bench_row(bench, &row);
 }
 
+/* Loads alone: what a call can hope for, by its length, that has to wait for one line. */
+static void run_ahead_rows(struct bench *bench, uint64_t users, struct machine_words *words) {
+  static const unsigned instructions[] = {0, 32, 64, 128, 256};
+  for (size_t i = 0; i < sizeof instructions / sizeof instructions[0]; i++) {
+    double rates[BENCH_ROUNDS_MAX];
+    const int rounds = bench_rounds(bench, users);
+    for (int round = 0; round < rounds; round++)
+      rates[round] = machine_load_apart(words, turns_for(users), instructions[i]);
+    char name[64];
+    (void)snprintf(name, sizeof name, "a random load, %u instructions apart", instructions[i]);
+    const struct bench_row row = {
+        .name = name, .users = users, .threads = 1, .value = bench_median(rates, rounds), .unit = "M/s"};
+    bench_row(bench, &row);
+  }
+}
+
 static void run_one_thread(struct bench *bench) {
   bench_head("one thread");
   for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
@@ -199,6 +215,7 @@ static void run_one_thread(struct bench *bench) {
     run_single_rows(bench, &sizes[i], users, &rates, &words);
     run_batch_rows(bench, &sizes[i], users, &rates, &words);
     run_rival_points(bench, users, &rates);
+    run_ahead_rows(bench, users, &words);
     machine_words_fini(&words);
   }
 }
