@@ -289,11 +289,72 @@ static void close_under_a_checkpoint(void) {
   help_temp_remove(temp);
 }
 
+/* --- closing while it rests ---------------------------------------------------------------------- */
+
+#define LONG_TICKETS UINT64_C(150000) /* some milliseconds of work, so that it rests while others issue */
+
+static void issue_batches(coupon_engine *engine, uint64_t first, uint64_t end) {
+  struct coupon_request requests[BATCH] = {{0}};
+  struct coupon_ticket tickets[BATCH];
+  for (uint64_t user = first; user < end; user += BATCH) {
+    for (uint64_t i = 0; i < BATCH; i++) requests[i] = (struct coupon_request){.campaign = 1, .user = user + i};
+    for (bool busy = true; busy;) { /* Retry: the log buffer was full. */
+      RACE_CHECK(coupon_try_issue_batch(engine, requests, BATCH, tickets, sizeof tickets[0]) == COUPON_OK, "batch");
+      busy = false;
+      for (uint64_t i = 0; i < BATCH; i++) busy = busy || tickets[i].answer == COUPON_E_BUSY;
+    }
+  }
+}
+
+/* The first closes, the second issues, the third wants checkpoints. */
+static void close_issue_or_ask(void *context, uint32_t index) {
+  coupon_engine *engine = context;
+  if (index == 0) { /* when the checkpoint has been at it for a while */
+    const uint64_t before = help_info(engine, 1).issued;
+    while (help_info(engine, 1).issued < before + LONG_TICKETS / 8) race_dally(1000);
+  }
+  if (index != 1) {
+    ask_until_closed(engine, index);
+    return;
+  }
+  uint64_t user = UINT64_C(1) << 40;
+  struct coupon_ticket ticket = COUPON_TICKET_INIT;
+  coupon_status status = COUPON_OK;
+  while (status != COUPON_E_CLOSED) {
+    status = coupon_try_issue(engine, 1, user++, &ticket);
+    bool expected = status == COUPON_ISSUED || status == COUPON_ALREADY_ISSUED || status == COUPON_E_BUSY;
+    RACE_CHECK(expected || status == COUPON_E_CLOSED, "%s", coupon_status_name(status));
+  }
+}
+
+static void close_under_a_rest(void) {
+  char temp[HELP_PATH_MAX], path[HELP_PATH_MAX];
+  help_temp_make(temp);
+  (void)help_join(path, temp, "data");
+  struct coupon_options options = options_for(false);
+  options.segment_size_bytes = UINT64_C(4) << 20;
+  coupon_engine *engine = help_open(path, &options);
+  help_create(engine, 1, COUPON_STOCK_MAX);
+  issue_batches(engine, 0, LONG_TICKETS);
+  uint64_t issued = help_info(engine, 1).issued;
+  RACE_CHECK(issued >= LONG_TICKETS, "issued");
+  help_close(engine);
+  for (uint64_t round = race_rounds(4, 2); round > 0; round--) {
+    engine = help_open(path, &options);
+    RACE_CHECK(help_info(engine, 1).issued >= issued, "what was issued is there");
+    issued = help_info(engine, 1).issued;
+    race_run(3, close_issue_or_ask, engine);
+    RACE_CHECK(coupon_destroy(engine) == COUPON_OK, "destroy");
+  }
+  help_temp_remove(temp);
+}
+
 int main(int argc, char **argv) {
   race_begin("race_checkpoint", argc, argv);
   sell_beside_checkpoints(false);
   sell_beside_checkpoints(true);
   release_under_readers();
   close_under_a_checkpoint();
+  close_under_a_rest();
   return 0;
 }
