@@ -184,8 +184,13 @@ Test(release, completes_an_answer_that_was_given_before) {
   ticket.number = 0;
   ticket.flags = 0;
   release();
+  struct coupon_ticket again = ticket;
   cr_assert_eq(coupon_wait(world.engine, &ticket, COUPON_POLL), COUPON_OK);
   cr_assert_eq(ticket.number, 4);
+  cr_assert_eq(coupon_drop(world.engine, 1, COUPON_POLL), COUPON_OK);
+  cr_assert_eq(coupon_wait(world.engine, &again, COUPON_POLL), COUPON_OK);
+  cr_expect_eq(again.flags, COUPON_TICKET_FINAL);
+  cr_expect_eq(again.number, 0, "what is dropped is gone");
 }
 
 Test(release, is_only_for_what_has_closed) {
