@@ -4,20 +4,10 @@
 # `coupon backup` of directories that nobody has open, and where it cannot succeed:
 # tests/tools/backup.sh COUPON MAKE_DIRECTORY
 set -euo pipefail
+# shellcheck source=tests/tools/answers.sh
+. "${0%/*}/answers.sh"
 coupon=$1 make=$2
 
-fail() {
-  echo "FINDING: $*" >&2
-  exit 1
-}
-# answers CODE TEXT COMMAND...: the command ends with that code, and prints that.
-answers() {
-  local code=$1 text=$2 status=0
-  shift 2
-  "$@" >said 2>&1 || status=$?
-  [ "$status" = "$code" ] || { cat said >&2; fail "$* ended with $status, not $code"; }
-  grep -qF -- "$text" said || { cat said >&2; fail "$* does not say: $text"; }
-}
 nothing_left() { [ -z "$(find . -maxdepth 1 -name 'copy*')" ] || fail "$1 leaves something behind: $(ls -d copy*)"; }
 
 "$make" shop archive

@@ -4,21 +4,10 @@
 # What whoever meets the command for the first time tries: its help, which says what the manual page and the JSON say; wrong
 # command lines; and directories that are missing, somebody else's, or in use: tests/tools/commands.sh COUPON MANUAL
 set -euo pipefail
+# shellcheck source=tests/tools/answers.sh
+. "${0%/*}/answers.sh"
 coupon=$1 manual=$2
 commands=(create issue lookup status tickets verify dump checkpoint backup sale)
-
-fail() {
-  echo "FINDING: $*" >&2
-  exit 1
-}
-# answers CODE TEXT COMMAND...: the command ends with that code, and prints that.
-answers() {
-  local code=$1 text=$2 status=0
-  shift 2
-  "$@" >said 2>&1 || status=$?
-  [ "$status" = "$code" ] || { cat said >&2; fail "$* ended with $status, not $code"; }
-  grep -qF -- "$text" said || { cat said >&2; fail "$* does not say: $text"; }
-}
 
 # --- help ----------------------------------------------------------------------------------------
 

@@ -4,20 +4,10 @@
 # verify, dump, status, tickets and checkpoint on a directory with checkpoints, an archive, and campaigns that were
 # released and dropped (make_directory.c): tests/tools/verify.sh COUPON MAKE_DIRECTORY FORGE
 set -euo pipefail
+# shellcheck source=tests/tools/answers.sh
+. "${0%/*}/answers.sh"
 coupon=$1 make=$2 forge=$3
 
-fail() {
-  echo "FINDING: $*" >&2
-  exit 1
-}
-# answers CODE TEXT COMMAND...: the command ends with that code, and prints that.
-answers() {
-  local code=$1 text=$2 status=0
-  shift 2
-  "$@" >said 2>&1 || status=$?
-  [ "$status" = "$code" ] || { cat said >&2; fail "$* ended with $status, not $code"; }
-  grep -qF -- "$text" said || { cat said >&2; fail "$* does not say: $text"; }
-}
 # counts N PATTERN: so many lines of `dumped` match.
 counts() {
   local found
