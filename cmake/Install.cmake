@@ -9,8 +9,12 @@ install(DIRECTORY include/coupon DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} FILES_M
 install(TARGETS coupon EXPORT coupon-shared
   LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR} NAMELINK_COMPONENT development)
 install(TARGETS coupon_static EXPORT coupon-static ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
-# The tool finds the library beside it, wherever the two are moved.
-set_target_properties(coupon_tool PROPERTIES INSTALL_RPATH "$ORIGIN/../${CMAKE_INSTALL_LIBDIR}")
+# The tool finds the library beside it, wherever the two are moved; unless a distribution has said where libraries stay.
+if(IS_ABSOLUTE ${CMAKE_INSTALL_LIBDIR})
+  set_target_properties(coupon_tool PROPERTIES INSTALL_RPATH "${CMAKE_INSTALL_LIBDIR}")
+else()
+  set_target_properties(coupon_tool PROPERTIES INSTALL_RPATH "$ORIGIN/../${CMAKE_INSTALL_LIBDIR}")
+endif()
 install(TARGETS coupon_tool RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 
 set(coupon_package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/coupon)

@@ -56,4 +56,12 @@ done
 
 # The tool finds the library it was installed with.
 env -u LD_LIBRARY_PATH "$prefix/bin/coupon" --help >/dev/null
+# Also where a distribution says in which directory libraries stay. Nothing is built for that: what would be installed is told.
+cmake -S . -B "$work/absolute" -G Ninja -DCOUPON_TESTS=OFF -DCMAKE_INSTALL_LIBDIR="$work/elsewhere" >"$work/log" 2>&1 ||
+  { cat "$work/log" >&2; exit 1; }
+if ! grep -qF "RPATH \"$work/elsewhere\"" "$work/absolute/cmake_install.cmake" ||
+  ! grep -qxF "libdir=$work/elsewhere" "$work/absolute/coupon.pc"; then
+  echo "with an absolute directory for libraries they are not looked for there" >&2
+  exit 1
+fi
 echo "$((count + 1)) programs checked"
