@@ -25,7 +25,8 @@
  * - Structs that cross this interface begin with `size`, set by the caller to sizeof the struct it
  *   was compiled with (the ..._INIT macros do). Input structs of a later version are refused
  *   (COUPON_E_INVAL) if a field unknown here is not zero. Arrays are passed with the size of an element. A size
- *   above 1 MiB, or below that of the struct here, is refused as one that was never set.
+ *   above 1 MiB, or below that of the struct here, is refused as one that was never set. struct coupon_request alone
+ *   has no size, and stays as it is.
  * - Strings and structs that are passed in are read, or copied, before the call returns.
  * - Calls preserve errno, do not act on pthread_cancel(), install no handler, and print nothing. Cancellation of the
  *   asynchronous type, which POSIX allows in next to no function, is held off by calls that may wait, not by the
