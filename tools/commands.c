@@ -241,7 +241,7 @@ static void print_checkpoint(const struct session *session, const struct coupon_
     printf("checkpoint   %" PRIu64 ", of LSN %" PRIu64 " and %s, %" PRIu64 " bytes\n", report->checkpoint,
            stats->checkpoint_lsn, output_time(stats->checkpoint_time_ns, time), stats->checkpoint_bytes);
   if (report->checkpoint_status != COUPON_OK)
-    printf("passed over  %s, which is damaged or missing; nothing is lost\n", report->checkpoint_file);
+    printf("passed over  %s, which is damaged, missing or unreadable; nothing is lost\n", report->checkpoint_file);
 }
 
 static int status_of_all(struct session *session, bool as_json) {

@@ -234,9 +234,10 @@ struct coupon_report {
   uint64_t checkpoint_lsn;     /**< what lies before is from the checkpoint, what lies behind from the log */
   uint64_t checkpoint_tickets; /**< of `tickets`, those from the checkpoint */
   coupon_status
-      checkpoint_status;    /**< COUPON_E_CORRUPT: a newer checkpoint is damaged or missing and was passed over, with
-                                        nothing lost; copy the directory before it is repeated */
-  int32_t reserved;         /**< 0 */
+      checkpoint_status; /**< a newer checkpoint was passed over, with nothing lost: COUPON_E_CORRUPT, it is damaged or
+                                        missing; COUPON_E_IO, the disk did not give it back. Copy the directory before it
+                                        is repeated */
+  int32_t reserved;      /**< 0 */
   char checkpoint_file[64]; /**< the file that was passed over, or "" */
 };
 

@@ -72,7 +72,8 @@ struct cpn_checkpoints {
   _Atomic uint64_t moves;
 
   /* While a directory is opened. */
-  uint64_t loaded_bytes; /* of the checkpoint, for the progress callback */
+  uint64_t loaded_bytes;       /* of the checkpoint, for the progress callback */
+  struct cpn_fault unreadable; /* why a newer one was passed over that is perhaps sound; status COUPON_OK: none was */
 };
 
 /* --- checkpoint.c -------------------------------------------------------------------------------- */
@@ -147,8 +148,8 @@ uint64_t cpn_checkpoint_tickets_at(const struct cpn_campaign *campaign, uint64_t
 
 /* --- checkpoint_load.c --------------------------------------------------------------------------- */
 
-/* Loads the newest checkpoint that is good, of those whose number is less than `below`, or none if the log is there from
- * its beginning, and tells the reader where to go on. Notes in the report what it passed over. */
+/* Loads the newest checkpoint that is good and can be read, of those whose number is less than `below`, or none if the log is
+ * there from its beginning, and tells the reader where to go on. Notes in the report what it passed over. */
 CPN_MUST_CHECK coupon_status cpn_checkpoint_open(coupon_engine *engine, struct cpn_reader *reader, uint64_t below,
                                                  struct coupon_report *report, struct cpn_fault *fault);
 

@@ -269,8 +269,9 @@ static coupon_status load(coupon_engine *engine, const struct cpn_manifest *mani
 /* --- which one ----------------------------------------------------------------------------------- */
 
 static void pass_over(coupon_engine *engine, struct coupon_report *report, const struct cpn_fault *fault) {
-  cpn_engine_log(engine, COUPON_LOG_WARNING, "%s at %llu is damaged and passed over: %s", fault->file,
-                 (unsigned long long)fault->offset, fault->message);
+  cpn_engine_log(engine, COUPON_LOG_WARNING, "%s at %llu is %s and passed over: %s", fault->file,
+                 (unsigned long long)fault->offset, fault->status == COUPON_E_IO ? "unreadable" : "damaged",
+                 fault->message);
   if (report->checkpoint_status != COUPON_OK) return; /* the first tells most */
   report->checkpoint_status = fault->status;
   memcpy(report->checkpoint_file, fault->file, sizeof report->checkpoint_file);
@@ -300,12 +301,19 @@ void cpn_checkpoint_distrust(coupon_engine *engine, uint64_t number, struct coup
   pass_over(engine, report, fault);
 }
 
+/* What the disk does not give back can be done without, like what it gives back wrong. Whatever somebody can mend (a permission,
+ * memory, a newer version) is told instead. */
+static bool can_do_without(coupon_status status) { return status == COUPON_E_CORRUPT || status == COUPON_E_IO; }
+
 coupon_status cpn_checkpoint_open(coupon_engine *engine, struct cpn_reader *reader, uint64_t below,
                                   struct coupon_report *report, struct cpn_fault *fault) {
   const struct cpn_manifest *manifest = &reader->manifest;
   const uint64_t numbers[2] = {manifest->newest_checkpoint, manifest->older_checkpoint};
-  struct cpn_fault first = {0};
-  if (below == UINT64_MAX) report->checkpoint_status = COUPON_OK;
+  struct cpn_fault first = {0}, *unreadable = &engine->checkpoints.unreadable;
+  if (below == UINT64_MAX) {
+    report->checkpoint_status = COUPON_OK;
+    unreadable->status = COUPON_OK;
+  }
   report->checkpoint = 0;
   engine->checkpoints.good.number = 0;
   engine->checkpoints.loaded_bytes = 0;
@@ -315,9 +323,10 @@ coupon_status cpn_checkpoint_open(coupon_engine *engine, struct cpn_reader *read
     coupon_status status = load(engine, manifest, numbers[i], &header, fault);
     reader->proof_lsn = cpn_max_u64(reader->proof_lsn, header.lsn); /* 0: nothing could be believed */
     if (status == COUPON_OK) go_on_behind(engine, reader, &header, report);
-    if (status != COUPON_E_CORRUPT) return status;
+    if (!can_do_without(status)) return status;
     pass_over(engine, report, fault);
     if (first.status == COUPON_OK) first = *fault;
+    if (status == COUPON_E_IO && unreadable->status == COUPON_OK) *unreadable = *fault;
     status = cpn_recovery_begin_again(engine, fault);
     if (status != COUPON_OK) return status;
   }

@@ -73,6 +73,10 @@ static int write_tickets_file(coupon_engine *engine, struct cpn_chunk_writer *wr
   const uint64_t tickets = cpn_tickets_numbered(&campaign->tickets);
   if (error == 0) error = cpn_checkpoint_write_tickets(engine, writer, campaign, tickets);
   if (error < 0) return error;
+  uint64_t last_ns = 0;
+  cpn_rcu_read_lock();
+  if (tickets > 0) (void)cpn_tickets_read(&campaign->tickets, tickets, &last_ns);
+  cpn_rcu_read_unlock();
   const struct cpn_tickets_header header = {.campaign = campaign->index,
                                             .id = campaign->spec.id,
                                             .tickets = tickets,
@@ -80,7 +84,7 @@ static int write_tickets_file(coupon_engine *engine, struct cpn_chunk_writer *wr
                                             .size = cpn_chunk_writer_size(writer),
                                             .chunks = writer->chunks,
                                             .digest = writer->digest,
-                                            .written_ns = cpn_clock_last(&engine->clock)};
+                                            .last_ns = last_ns};
   cpn_tickets_header_encode(&header, engine->log.identity, block);
   campaign->kept.tickets = tickets;
   return cpn_chunk_writer_finish(writer, block);

@@ -73,6 +73,16 @@ static void fill_report(const coupon_engine *engine, const struct cpn_reader *re
   cpn_segment_name(reader->last_number, report->file);
 }
 
+/* Where a checkpoint was passed over that could not be read, and without it the directory is damaged, that is why. */
+static coupon_status say_unreadable(const coupon_engine *engine, coupon_status status, struct cpn_fault *fault) {
+  const struct cpn_fault *unreadable = &engine->checkpoints.unreadable;
+  if (status != COUPON_E_CORRUPT || unreadable->status == COUPON_OK) return status;
+  cpn_engine_log(engine, COUPON_LOG_ERROR, "and without it: %s at %llu: %s", fault->file,
+                 (unsigned long long)fault->offset, fault->message);
+  *fault = *unreadable;
+  return fault->status;
+}
+
 /* The newest checkpoint that holds, and the log behind it. That a user has too many tickets in a large checkpoint shows only
  * when all are there (engine/restore.h); it is then passed over like one that is damaged. */
 static coupon_status restore_all(coupon_engine *engine, struct cpn_reader *reader, struct coupon_report *report,
@@ -83,7 +93,8 @@ static coupon_status restore_all(coupon_engine *engine, struct cpn_reader *reade
     /* What a checkpoint knows was durable, whatever an old hint says. */
     if (begin.limit_lsn != UINT64_MAX) reader->limit_lsn = cpn_max_u64(begin.limit_lsn, reader->proof_lsn);
     if (status == COUPON_OK) status = cpn_restore_run(engine, reader, fault);
-    if (status != COUPON_E_CORRUPT || fault->file[0] != 0 || report->checkpoint == 0) return status;
+    if (status != COUPON_E_CORRUPT || fault->file[0] != 0 || report->checkpoint == 0)
+      return say_unreadable(engine, status, fault);
     below = report->checkpoint;
     cpn_checkpoint_distrust(engine, below, report, fault);
     const uint64_t proof_lsn = reader->proof_lsn;

@@ -32,7 +32,7 @@ enum {
   FILE_SIZE = 64,
   FILE_CHUNKS = 72,
   FILE_DIGEST = 80,
-  FILE_WRITTEN = 88,
+  FILE_LAST = 88,
   FILE_END = 96,
 
   CHUNK_MAGIC = 0,
@@ -145,7 +145,7 @@ void cpn_tickets_header_encode(const struct cpn_tickets_header *header, const un
   cpn_put_u64(block + FILE_SIZE, header->size);
   cpn_put_u64(block + FILE_CHUNKS, header->chunks);
   cpn_put_u64(block + FILE_DIGEST, header->digest);
-  cpn_put_u64(block + FILE_WRITTEN, header->written_ns);
+  cpn_put_u64(block + FILE_LAST, header->last_ns);
   cpn_block_end(block);
 }
 
@@ -162,7 +162,7 @@ enum cpn_decoded cpn_tickets_header_decode(struct cpn_tickets_header *header, co
   header->size = cpn_get_u64(block + FILE_SIZE);
   header->chunks = cpn_get_u64(block + FILE_CHUNKS);
   header->digest = cpn_get_u64(block + FILE_DIGEST);
-  header->written_ns = cpn_get_u64(block + FILE_WRITTEN);
+  header->last_ns = cpn_get_u64(block + FILE_LAST);
   return header->size % CPN_BLOCK_SIZE == 0 ? CPN_DECODED_OK : CPN_DECODED_DAMAGED;
 }
 

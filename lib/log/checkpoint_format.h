@@ -44,7 +44,7 @@ struct cpn_tickets_header {
   uint64_t tickets;
   int32_t user_kind;
   uint64_t size, chunks, digest;
-  uint64_t written_ns;
+  uint64_t last_ns; /* of its last ticket: so the same tickets make the same file */
 };
 
 void cpn_tickets_header_encode(const struct cpn_tickets_header *header, const unsigned char *identity,

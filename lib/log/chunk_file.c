@@ -84,7 +84,9 @@ coupon_status cpn_chunk_reader_damaged(const struct cpn_chunk_reader *reader, st
 }
 
 static coupon_status failed(const struct cpn_chunk_reader *reader, int64_t error, struct cpn_fault *fault) {
-  return cpn_fault_from_io(fault, error, reader->name, "cannot read a checkpoint or tickets file");
+  coupon_status status = cpn_fault_from_io(fault, error, reader->name, "cannot read a checkpoint or tickets file");
+  fault->offset = reader->offset;
+  return status;
 }
 
 coupon_status cpn_chunk_reader_open(struct cpn_chunk_reader *reader, const struct cpn_io *io, int directory,

@@ -221,13 +221,13 @@ static bool walk_checkpoint(struct walk *walk, uint64_t number, uint64_t first_s
   return true;
 }
 
-/* The segment to begin with; 0: there is none that could be. */
-static uint64_t choose_beginning(struct walk *walk, const unsigned char *manifest) {
+/* The segment to begin with; 0: there is none that could be. The `unreadable` newest checkpoints are not looked at. */
+static uint64_t choose_beginning(struct walk *walk, const unsigned char *manifest, unsigned unreadable) {
   const uint64_t first = number_at(manifest + 40, 8), newest = number_at(manifest + 48, 8);
   const uint64_t older = number_at(manifest + 56, 8);
-  if (newest != 0 && walk_checkpoint(walk, newest, first)) return walk->start_segment;
+  if (newest != 0 && unreadable < 1 && walk_checkpoint(walk, newest, first)) return walk->start_segment;
   walk->evidence->passed_over = newest != 0;
-  if (older != 0 && walk_checkpoint(walk, older, first)) return walk->start_segment;
+  if (older != 0 && unreadable < 2 && walk_checkpoint(walk, older, first)) return walk->start_segment;
   if (first == 1) return first;
   damaged(walk->evidence, "no checkpoint is valid");
   return 0;
@@ -243,7 +243,7 @@ static void without_manifest(struct walk *walk) {
     damaged(walk->evidence, "the manifest is missing");
 }
 
-void evidence_read(struct evidence *evidence, struct simdisk *disk) {
+static void read_all(struct evidence *evidence, struct simdisk *disk, unsigned unreadable) {
   *evidence = (struct evidence){.verdict = EVIDENCE_NOTHING};
   struct walk walk = {.evidence = evidence, .disk = disk, .last = last_segment(disk)};
   uint64_t size = 0;
@@ -258,11 +258,17 @@ void evidence_read(struct evidence *evidence, struct simdisk *disk) {
   }
   walk.identity = manifest + 16;
   evidence->verdict = EVIDENCE_SOUND;
-  const uint64_t first = choose_beginning(&walk, manifest);
+  const uint64_t first = choose_beginning(&walk, manifest, unreadable);
   for (uint64_t number = first; first != 0 && number <= cpn_max_u64(walk.last, first); number++) {
     if (!walk_segment(&walk, number)) return;
   }
   if (first != 0 && evidence->proof_lsn > evidence->stop_lsn) damaged(evidence, "more was durable than is there");
+}
+
+void evidence_read(struct evidence *evidence, struct simdisk *disk) { read_all(evidence, disk, 0); }
+
+void evidence_read_without(struct evidence *evidence, struct simdisk *disk, bool neither) {
+  read_all(evidence, disk, neither ? 2 : 1);
 }
 
 uint64_t evidence_kept(const struct evidence *evidence, uint64_t life) {

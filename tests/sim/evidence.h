@@ -23,11 +23,15 @@ struct evidence {
   uint64_t life;                      /* of the last frame */
   uint64_t began_lsn[EVIDENCE_LIVES]; /* of each life up to that */
   uint64_t checkpoint;                /* the number of the one that the log goes on behind; 0: none */
-  bool passed_over;                   /* a newer one is named, and damaged */
+  bool passed_over;                   /* a newer one is named, and damaged, or was not to be read */
   uint64_t cut_bytes;                 /* behind the stop, up to the last that is not zero */
 };
 
 void evidence_read(struct evidence *evidence, struct simdisk *disk);
+
+/* For an opening to which the disk does not give back the newest checkpoint, of which then nothing counts, nor, with `neither`,
+ * the older one. */
+void evidence_read_without(struct evidence *evidence, struct simdisk *disk, bool neither);
 
 /* How far the log holds what lives up to this one have written. */
 uint64_t evidence_kept(const struct evidence *evidence, uint64_t life);

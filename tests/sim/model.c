@@ -3,11 +3,15 @@
 
 #include <string.h>
 
+void model_forget_places(struct model_campaign *campaign) {
+  campaign->place = campaign->wanted = campaign->unread_place = COUPON_PLACE_MEMORY;
+}
+
 void model_init(struct model *model) {
   for (int i = 0; i < MODEL_CAMPAIGNS; i++) {
     model->campaigns[i].exists = false;
     model->campaigns[i].count = 0;
-    model->campaigns[i].place = model->campaigns[i].wanted = COUPON_PLACE_MEMORY;
+    model_forget_places(&model->campaigns[i]);
     model->campaigns[i].told_sold_out = model->campaigns[i].told_ended = false;
   }
   memset((char *)model + sizeof model->campaigns, 0, sizeof *model - sizeof model->campaigns);
@@ -27,6 +31,7 @@ void model_copy(struct model *to, const struct model *from) {
     to->campaigns[i].ended_lsn = campaign->ended_lsn;
     to->campaigns[i].place = campaign->place;
     to->campaigns[i].wanted = campaign->wanted;
+    to->campaigns[i].unread_place = campaign->unread_place;
   }
   memcpy((char *)to + sizeof to->campaigns, (const char *)from + sizeof from->campaigns,
          sizeof *to - sizeof to->campaigns);
@@ -216,7 +221,7 @@ void model_keep(struct model *model, uint64_t kept_lsn) {
     struct model_campaign *campaign = &model->campaigns[i];
     if (campaign->created_lsn > kept_lsn) campaign->exists = false;
     if (!campaign->exists) campaign->count = 0;
-    if (!campaign->exists) campaign->place = campaign->wanted = COUPON_PLACE_MEMORY;
+    if (!campaign->exists) model_forget_places(campaign);
     while (campaign->count > 0 && campaign->tickets[campaign->count - 1].lsn > kept_lsn) campaign->count--;
     campaign->told_sold_out = campaign->exists && campaign->told_sold_out && campaign->sold_out_lsn <= kept_lsn;
     campaign->told_ended = campaign->exists && campaign->told_ended && campaign->ended_lsn <= kept_lsn;

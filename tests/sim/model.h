@@ -33,6 +33,7 @@ struct model_campaign {
   uint64_t sold_out_lsn, ended_lsn; /* on which that rested */
   /* COUPON_PLACE_…: where its tickets are at least, as was told, and at most, as was asked for. */
   int32_t place, wanted;
+  int32_t unread_place; /* as a checkpoint says that could not be read: it may come back at the next opening */
 };
 
 struct model {
@@ -52,6 +53,9 @@ struct model {
 };
 
 void model_init(struct model *model);
+
+/* Its tickets are in memory. */
+void model_forget_places(struct model_campaign *campaign);
 /* Only what is in use, which is little. */
 void model_copy(struct model *to, const struct model *from);
 void model_wrong(struct model *model, const char *what, uint64_t a, uint64_t b, uint64_t c);

@@ -41,7 +41,7 @@ static void look(struct run *run, uint64_t kept_lsn) {
   if (run->report.recovered_lsn < kept_lsn)
     model_wrong(&run->model, "a look sees less than there is", run->report.recovered_lsn, kept_lsn, 0);
   model_keep(&run->model, kept_lsn);
-  run_forget_moves(run, run->report.checkpoint_status == COUPON_E_CORRUPT);
+  run_forget_moves(run, run->report.checkpoint_status == COUPON_E_CORRUPT, true);
   model_compare(&run->model, run->engine);
   run_free_engine(run);
 }

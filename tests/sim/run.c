@@ -105,10 +105,13 @@ static void forget_what_is_void(struct run *run, uint64_t kept_lsn) {
   run->remembered_count = left;
 }
 
-/* What was only asked for is forgotten; and what a checkpoint said that was passed over. */
-void run_forget_moves(struct run *run, bool passed_over) {
+/* What a checkpoint said that was passed over is forgotten; until it comes back, if it only was not `readable`. */
+void run_forget_moves(struct run *run, bool passed_over, bool readable) {
   for (int i = 0; i < MODEL_CAMPAIGNS; i++) {
-    if (passed_over) run->model.campaigns[i].place = COUPON_PLACE_MEMORY;
+    struct model_campaign *campaign = &run->model.campaigns[i];
+    if (campaign->unread_place > campaign->wanted) campaign->wanted = campaign->unread_place;
+    campaign->unread_place = passed_over && !readable ? campaign->wanted : COUPON_PLACE_MEMORY;
+    if (passed_over) campaign->place = COUPON_PLACE_MEMORY;
   }
 }
 
@@ -132,22 +135,25 @@ static void compare_in_peace(struct run *run) {
   for (int i = 0; i < MODEL_CAMPAIGNS; i++) model->campaigns[i].wanted = model->campaigns[i].place;
 }
 
-/* Which checkpoint was taken. One that was said to be made is there, unless somebody has damaged it. */
-static void judge_checkpoint(struct run *run, const struct evidence *evidence) {
+/* Which checkpoint was taken. One that was said to be made is there, unless somebody has damaged it, or it was not `readable`. */
+static void judge_checkpoint(struct run *run, const struct evidence *evidence, bool readable) {
   struct model *model = &run->model;
+  const bool whole = !run->lying && !run->damaged;
   if (run->report.checkpoint != evidence->checkpoint ||
-      (run->report.checkpoint_status == COUPON_E_CORRUPT) != evidence->passed_over)
+      (run->report.checkpoint_status != COUPON_OK) != evidence->passed_over)
     model_wrong(model, "another checkpoint was taken", run->report.checkpoint, evidence->checkpoint,
                 evidence->passed_over);
-  if (!run->lying && !run->damaged && evidence->passed_over)
+  if (readable && run->report.checkpoint_status == COUPON_E_IO)
+    model_wrong(model, "a checkpoint could not be read, and can be", evidence->checkpoint, 0, 0);
+  if (whole && run->report.checkpoint_status == COUPON_E_CORRUPT)
     model_wrong(model, "a checkpoint is damaged", evidence->checkpoint, 0, 0);
-  if (!run->lying && !run->damaged && run->report.checkpoint_lsn < model->checkpoint_lsn)
+  if (whole && readable && run->report.checkpoint_lsn < model->checkpoint_lsn)
     model_wrong(model, "a checkpoint is gone", run->report.checkpoint_lsn, model->checkpoint_lsn, 0);
   model->checkpoint_lsn = run->report.checkpoint_lsn;
 }
 
 /* What was recovered, against the evidence and the model. */
-static void judge_opened(struct run *run, const struct evidence *evidence) {
+static void judge_opened(struct run *run, const struct evidence *evidence, bool readable) {
   struct model *model = &run->model;
   struct coupon_stats stats = COUPON_STATS_INIT;
   (void)!coupon_read_stats(run->engine, &stats);
@@ -159,7 +165,7 @@ static void judge_opened(struct run *run, const struct evidence *evidence) {
     model_wrong(model, "recovered to another end than the log has", run->report.recovered_lsn, evidence->stop_lsn, 0);
   if (run->report.cut_bytes != evidence->cut_bytes && run->planted.plant == PLANT_NOTHING)
     model_wrong(model, "reported another cut", run->report.cut_bytes, evidence->cut_bytes, 0);
-  judge_checkpoint(run, evidence);
+  judge_checkpoint(run, evidence, readable);
   if (stats.life != evidence->life + 1) model_wrong(model, "not the next life", stats.life, evidence->life, 0);
   if (stats.durable_lsn != stats.reserved_lsn || stats.durable_lsn != evidence->stop_lsn + CPN_SIZE_LIFE)
     model_wrong(model, "opened, and not durable", stats.durable_lsn, stats.reserved_lsn, evidence->stop_lsn);
@@ -174,15 +180,18 @@ static void judge_opened(struct run *run, const struct evidence *evidence) {
   model->durable_lsn = model->synced_lsn = model->last_lsn = stats.durable_lsn;
   model->floor_lsn = UINT64_MAX;
   model->capacity = run->options.log_buffer_bytes;
-  run_forget_moves(run, evidence->passed_over);
+  run_forget_moves(run, evidence->passed_over, readable);
   compare_in_peace(run);
   model->told_ns = stats.time_ns;
 }
 
 /* What was there changed while it was read. What was found is what the log goes on from. */
-static void look_afterwards(struct run *run, struct evidence *evidence) {
+static void look_afterwards(struct run *run, struct evidence *evidence, bool readable) {
   const uint64_t cut_bytes = run->report.cut_bytes;
-  evidence_read(evidence, run->disk);
+  if (readable)
+    evidence_read(evidence, run->disk);
+  else
+    evidence_read_without(evidence, run->disk, run->report.checkpoint == 0);
   if (evidence->verdict != EVIDENCE_SOUND || evidence->life == 0)
     model_wrong(&run->model, "opened, and the log is not sound", evidence->stop_lsn, evidence->proof_lsn, 0);
   evidence->stop_lsn = evidence->began_lsn[evidence->life % EVIDENCE_LIVES];
@@ -191,11 +200,12 @@ static void look_afterwards(struct run *run, struct evidence *evidence) {
 }
 
 enum opened run_open(struct run *run) {
-  struct evidence evidence;
+  struct evidence evidence, without[2]; /* the newest checkpoint, both */
   const uint64_t dropped_before = run->disk->dropped_sectors;
   /* What a lost write has left in memory would show only once it is gone from there: before, then, or never. */
   if (run->lying) simdisk_stop_dropping(run->disk);
   evidence_read(&evidence, run->disk);
+  for (int i = 0; i < 2 && !run->faults.paused; i++) evidence_read_without(&without[i], run->disk, i == 1);
   faults_forget(&run->faults);
   run->failed = false;
   run->report = (struct coupon_report)COUPON_REPORT_INIT;
@@ -206,8 +216,10 @@ enum opened run_open(struct run *run) {
   planted_after_opening(&run->planted, run->engine);
   run_note(run, "open", coupon_status_name(status), run->report.recovered_lsn, run->report.cut_bytes,
            run->model.floor_lsn);
-  /* What nothing names may stay; the next checkpoint removes it. */
-  bool tolerable = run->faults.failed_op == SIM_REMOVE || run->options.archive_dir != NULL;
+  const bool passed_over = status == COUPON_OK && run->report.checkpoint_status != COUPON_OK;
+  const bool readable = !(passed_over && run->faults.had_io);
+  /* What nothing names may stay; the next checkpoint removes it. What could not be read may be done without. */
+  bool tolerable = run->faults.failed_op == SIM_REMOVE || run->options.archive_dir != NULL || !readable;
   if (status == COUPON_OK && run->faults.error != 0 && !tolerable && run->planted.plant == PLANT_NOTHING)
     model_wrong(&run->model, "opened over an error", (uint64_t)run->faults.error, 0, 0);
   if (status != COUPON_OK) {
@@ -217,8 +229,10 @@ enum opened run_open(struct run *run) {
   }
   run->counts->lives++;
   faults_forget(&run->faults);
-  if (run->disk->dropped_sectors != dropped_before) look_afterwards(run, &evidence);
-  judge_opened(run, &evidence);
+  run->counts->unreadable += !readable;
+  if (!readable) evidence = without[run->report.checkpoint == 0];
+  if (run->disk->dropped_sectors != dropped_before) look_afterwards(run, &evidence, readable);
+  judge_opened(run, &evidence, readable);
   return OPENED;
 }
 

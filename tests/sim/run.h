@@ -26,6 +26,7 @@
 struct counts {
   uint64_t answered[COUNTED];                  /* by status, from COUNTED_LOWEST on */
   uint64_t looks, cuts, checkpoints, releases; /* read-only openings; recoveries that cut something */
+  uint64_t unreadable;                         /* openings without a checkpoint that the disk did not give back */
   uint64_t seeds, calls, answers, lives, crashes, recoveries, refused_openings, kept_sectors, lost_sectors;
   uint64_t lying, lying_refused, lying_cut, lying_harmless, lying_honest; /* seeds of a lying disk, by how they ended */
 };
@@ -109,7 +110,7 @@ static inline void run_note(struct run *run, const char *event, const char *outc
  * was passed over is forgotten. */
 void run_judge_failure(struct run *run, const struct coupon_stats *stats);
 void run_free_engine(struct run *run);
-void run_forget_moves(struct run *run, bool passed_over);
+void run_forget_moves(struct run *run, bool passed_over, bool readable);
 
 /* --- work.c ----------------------------------------------------------------------------------------------- */
 

@@ -40,16 +40,17 @@ static bool has_met_everything(const struct counts *counts) {
                                            COUPON_ENDED,    COUPON_NO_CAMPAIGN,    COUPON_E_BUSY,   COUPON_E_NOMEM,
                                            COUPON_E_FAILED, COUPON_E_USER_KIND};
   bool met = counts->cuts > 0 && counts->checkpoints > 0 && counts->releases > 0 && counts->looks > 0 &&
-             counts->refused_openings > 0;
+             counts->unreadable > 0 && counts->refused_openings > 0;
   printf("answers:");
   for (size_t i = 0; i < sizeof expected / sizeof expected[0]; i++) {
     uint64_t count = counts->answered[expected[i] - COUNTED_LOWEST];
     printf(" %s %llu", coupon_status_name(expected[i]) + strlen("COUPON_"), (unsigned long long)count);
     met = met && count > 0;
   }
-  printf("; recoveries that cut %llu, looks %llu, checkpoints %llu, releases %llu\n", (unsigned long long)counts->cuts,
-         (unsigned long long)counts->looks, (unsigned long long)counts->checkpoints,
-         (unsigned long long)counts->releases);
+  printf("; recoveries that cut %llu, without a checkpoint that could not be read %llu, looks %llu, checkpoints %llu, "
+         "releases %llu\n",
+         (unsigned long long)counts->cuts, (unsigned long long)counts->unreadable, (unsigned long long)counts->looks,
+         (unsigned long long)counts->checkpoints, (unsigned long long)counts->releases);
   if (!met) printf("something of this was never met\n");
   return met;
 }

@@ -64,7 +64,7 @@ void work_create(struct run *run, uint32_t number, const struct coupon_campaign_
   campaign->created_lsn = info.created_lsn;
   campaign->count = 0;
   campaign->told_sold_out = campaign->told_ended = false;
-  campaign->place = campaign->wanted = COUPON_PLACE_MEMORY;
+  model_forget_places(campaign);
   run->model.last_lsn = cpn_max_u64(run->model.last_lsn, info.created_lsn);
 }
 

@@ -4,6 +4,7 @@
  * How: two checkpoints and a little log, every byte of the newest and of the manifest flipped, files missing, short, of
  * another number or directory, and a state that cannot be written down under right checksums.
  */
+#include <errno.h>
 #include <string.h>
 
 #include "engine/restore.h"
@@ -32,6 +33,7 @@ static uint64_t small_directory(void) {
 static coupon_status open_copy(bool read_only, uint64_t *digest, struct coupon_report *report) {
   static struct world other;
   struct simdisk *copy = simdisk_copy(disk);
+  copy->meddle = disk->meddle;
   world_init(&other, copy);
   other.clock_ns = world.clock_ns;
   other.options.read_only = read_only;
@@ -112,6 +114,101 @@ Test(checkpoint, that_is_missing_or_short_is_passed_over) {
   cr_assert_eq(digest, whole);
   cr_assert_eq(report.checkpoint_status, COUPON_E_CORRUPT);
 }
+
+/* --- what the disk does not give back --------------------------------------------------------------------- */
+
+/* Reads, and looks at the size, of the files so named fail, from the call `from` (1, 2, …) on. */
+static struct unreadable {
+  const char *name;
+  int error;
+  uint64_t from, reached;
+} unreadable;
+
+static int64_t fail_to_read(void *context, const struct sim_call *call) {
+  (void)context;
+  if (call->op != SIM_OPEN && call->op != SIM_READ && call->op != SIM_SIZE) return 0;
+  if (strstr(call->name, unreadable.name) == NULL || ++unreadable.reached < unreadable.from) return 0;
+  return -unreadable.error;
+}
+
+static void make_unreadable(const char *name, int error, uint64_t from) {
+  unreadable = (struct unreadable){.name = name, .error = error, .from = from};
+  disk->meddle = fail_to_read;
+}
+
+Test(checkpoint, that_the_disk_does_not_give_back_is_passed_over) {
+  const uint64_t whole = small_directory();
+  uint64_t digest, from = 1;
+  struct coupon_report report;
+  for (;; from++) {
+    for (int read_only = 0; read_only < 2; read_only++) {
+      make_unreadable("0000000000000002.checkpoint", EIO, from);
+      cr_assert_eq(open_copy(read_only, &digest, &report), COUPON_OK, "call %llu: %s", (unsigned long long)from,
+                   report.message);
+      cr_assert_eq(digest, whole);
+      if (unreadable.reached < from) break;
+      cr_assert_eq(report.checkpoint_status, COUPON_E_IO);
+      cr_assert_str_eq(report.checkpoint_file, "0000000000000002.checkpoint");
+      cr_assert_eq(report.checkpoint, 1);
+    }
+    if (unreadable.reached < from) break;
+  }
+  cr_assert_gt(from, 3, "opened, its first block and the rest: read at least");
+  cr_assert_eq(report.checkpoint_status, COUPON_OK);
+  cr_assert_eq(report.checkpoint, 2);
+}
+
+Test(checkpoint, of_which_neither_can_be_read_is_refused_as_unreadable_though_one_is_damaged) {
+  (void)small_directory();
+  uint64_t size, digest;
+  struct coupon_report report;
+  make_unreadable(".checkpoint", EIO, 1);
+  cr_assert_eq(open_copy(false, &digest, &report), COUPON_E_IO);
+  cr_assert_str_eq(report.file, "0000000000000002.checkpoint");
+  cr_assert_eq(report.os_error, EIO);
+  /* The older one may be sound. */
+  simdisk_bytes(disk, "0000000000000002.checkpoint", &size)[600] ^= 1;
+  make_unreadable("0000000000000001.checkpoint", EIO, 1);
+  cr_assert_eq(open_copy(true, &digest, &report), COUPON_E_IO);
+  cr_assert_str_eq(report.file, "0000000000000001.checkpoint");
+  cr_assert_str_eq(report.checkpoint_file, "0000000000000002.checkpoint");
+}
+
+Test(checkpoint, that_somebody_can_make_readable_is_not_passed_over) {
+  static const struct {
+    int error;
+    coupon_status status;
+  } mendable[] = {{EACCES, COUPON_E_ACCESS}, {ENOMEM, COUPON_E_NOMEM}, {EMFILE, COUPON_E_THREAD}};
+  (void)small_directory();
+  uint64_t digest;
+  struct coupon_report report;
+  for (size_t i = 0; i < sizeof mendable / sizeof mendable[0]; i++) {
+    make_unreadable("0000000000000002.checkpoint", mendable[i].error, 1);
+    cr_assert_eq(open_copy(false, &digest, &report), mendable[i].status);
+    cr_assert_str_eq(report.file, "0000000000000002.checkpoint");
+  }
+}
+
+/* The directory goes on: the next checkpoint makes up for the one that was not read. */
+Test(checkpoint, is_made_anew_after_one_that_could_not_be_read) {
+  (void)small_directory();
+  make_unreadable("0000000000000002.checkpoint", EIO, 1);
+  cr_assert_eq(world_open(&world), COUPON_OK);
+  cr_assert_eq(world.report.checkpoint, 1);
+  sell(1, 42, 2);
+  checkpoint();
+  disk->meddle = NULL;
+  cr_expect_eq(manifest().older_checkpoint, 1);
+  cr_expect_eq(manifest().newest_checkpoint, 3);
+  const uint64_t whole = digest_of_all(world.engine);
+  world_close(&world);
+  cr_assert_eq(world_open(&world), COUPON_OK);
+  cr_assert_eq(world.report.checkpoint, 3);
+  cr_assert_eq(digest_of_all(world.engine), whole);
+  world_close(&world);
+}
+
+/* --- whose it is ------------------------------------------------------------------------------------------ */
 
 Test(checkpoint, of_another_number_or_directory_is_passed_over) {
   const uint64_t whole = small_directory();

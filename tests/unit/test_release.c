@@ -7,6 +7,7 @@
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "log/checkpoint_format.h"
@@ -268,6 +269,37 @@ Test(release, whose_file_is_missing_is_a_damaged_checkpoint) {
   world_abandon(&other);
   simdisk_destroy(copy);
   cr_assert_eq(world_open(&world), COUPON_OK);
+}
+
+/* --- a checkpoint that the disk does not give back ------------------------------------------------------- */
+
+static int64_t fail_to_read_checkpoint_1(void *context, const struct sim_call *call) {
+  (void)context;
+  return call->op == SIM_READ && strcmp(call->name, "0000000000000001.checkpoint") == 0 ? -EIO : 0;
+}
+
+/* That checkpoint may come back, and the file had better be the one that it means. */
+Test(release, that_is_done_again_makes_the_same_file) {
+  sell_out(COUPON_USER_UUID, 0, 600);
+  release();
+  uint64_t size, again;
+  const unsigned char *bytes = simdisk_bytes(disk, FILE_NAME, &size);
+  unsigned char *first = malloc(size);
+  memcpy(first, bytes, size);
+  disk->meddle = fail_to_read_checkpoint_1;
+  reopen();
+  cr_assert_eq(world.report.checkpoint_status, COUPON_E_IO);
+  cr_assert_eq(help_info(world.engine, 1).place, COUPON_PLACE_MEMORY);
+  disk->meddle = NULL;
+  world.clock_ns += 5000000000;
+  cr_assert_eq(coupon_release(world.engine, 1, COUPON_POLL), COUPON_OK);
+  bytes = simdisk_bytes(disk, FILE_NAME, &again);
+  cr_assert_eq(again, size);
+  cr_assert_eq(memcmp(bytes, first, size), 0);
+  free(first);
+  reopen();
+  cr_assert_eq(world.report.checkpoint_status, COUPON_OK);
+  cr_assert_eq(help_info(world.engine, 1).place, COUPON_PLACE_RELEASED);
 }
 
 /* --- dropping -------------------------------------------------------------------------------------------- */
