@@ -139,13 +139,13 @@ static size_t hash_users(const struct claimer *claimer, uint64_t number, uint64_
   const _Atomic uint64_t *users;
   const size_t count =
       (size_t)cpn_min_u64(cpn_tickets_users_at(claimer->tickets, number, end - 1, &users), CPN_FILL_TOGETHER);
-  for (size_t i = 0; i < count; i++) {
-    /* relaxed: nobody writes any more. */
-    const _Atomic uint64_t *words = users + i * user_words;
-    const uint64_t user[2] = {atomic_load_explicit(&words[0], memory_order_relaxed),
-                              atomic_load_explicit(&words[user_words - 1], memory_order_relaxed)};
-    hashes[i] = hash_of(claimer->engine, user, user_words);
-  }
+  const struct cpn_hash_key key = claimer->engine->key; /* a copy, that nothing can change: it stays in registers */
+  /* relaxed, all: nobody writes any more. */
+  for (size_t i = 0; i < count && user_words == 1; i++)
+    hashes[i] = cpn_hash_u64(&key, atomic_load_explicit(&users[i], memory_order_relaxed));
+  for (size_t i = 0; i < count && user_words == 2; i++)
+    hashes[i] = cpn_hash_u128(&key, atomic_load_explicit(&users[2 * i], memory_order_relaxed),
+                              atomic_load_explicit(&users[2 * i + 1], memory_order_relaxed));
   return count;
 }
 

@@ -73,16 +73,12 @@ static inline size_t end_at(const struct cpn_claim_fill *fill, uint32_t part, ui
   return (size_t)share * fill->parts + part;
 }
 
-static inline void leave_one(struct cpn_claim_fill *fill, uint32_t share, uint32_t part, uint64_t entry) {
-  struct cpn_fill_end *end = &fill->ends[end_at(fill, part, share)];
-  const uint64_t at = end->left++, in_line = at % CPN_CLAIM_LINE_WORDS;
-  if (in_line < CPN_CLAIM_LINE_WORDS - 1) {
-    end->entries[in_line] = entry;
-    return;
-  }
+/* What completes a line, as entry number `at` of the share's of this part, which goes there with those before it. */
+static inline void leave_line(const struct cpn_claim_fill *fill, uint32_t share, uint32_t part, uint64_t at,
+                              const uint64_t *entries, uint64_t last) {
   /* Hashes are keyed: that half as many again as expected come to some part does not happen before the end of time. */
   CPN_INVARIANT(0, at >> share_bits(fill) == 0);
-  push_line(share_words(fill, part, share) + at - in_line, end->entries, entry);
+  push_line(share_words(fill, part, share) + at - (CPN_CLAIM_LINE_WORDS - 1), entries, last);
 }
 
 /* Where they belong is worked out for all of them first: whether one completes a line cannot be foreseen, and with each
@@ -90,16 +86,25 @@ static inline void leave_one(struct cpn_claim_fill *fill, uint32_t share, uint32
 void cpn_claim_fill_leave(struct cpn_claim_fill *fill, uint32_t share, const uint64_t *hashes, uint64_t number,
                           size_t count) {
   const uint64_t lines = fill->lines, in_part = (UINT64_C(1) << fill->line_bits) - 1;
+  const uint32_t line_bits = fill->line_bits;
   uint64_t entries[CPN_FILL_TOGETHER];
   uint32_t parts[CPN_FILL_TOGETHER];
   CPN_INVARIANT(0, count <= CPN_FILL_TOGETHER);
   for (size_t i = 0; i < count; i++) {
     const uint64_t home = cpn_claim_home(hashes[i], 0, lines);
-    parts[i] = (uint32_t)(home >> fill->line_bits);
+    parts[i] = (uint32_t)(home >> line_bits);
     entries[i] =
         cpn_claim_tag(hashes[i]) << CPN_CLAIM_TAG_SHIFT | (home & in_part) << CPN_FILL_NUMBER_BITS | (number + i);
   }
-  for (size_t i = 0; i < count; i++) leave_one(fill, share, parts[i], entries[i]);
+  struct cpn_fill_end *ends = &fill->ends[end_at(fill, 0, share)];
+  for (size_t i = 0; i < count; i++) {
+    struct cpn_fill_end *end = &ends[parts[i]];
+    const uint64_t at = end->left++, in_line = at % CPN_CLAIM_LINE_WORDS;
+    if (in_line < CPN_CLAIM_LINE_WORDS - 1)
+      end->entries[in_line] = entries[i];
+    else
+      leave_line(fill, share, parts[i], at, end->entries, entries[i]);
+  }
 }
 
 void cpn_claim_fill_left(struct cpn_claim_fill *fill, uint32_t share) {
