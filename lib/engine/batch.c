@@ -8,216 +8,37 @@
  * ever. So a group only tries: whoever cannot be claimed at once, or for whom no unit is left, or whose campaign asks
  * for anything else, is put off, and goes alone, in the order of the array, when the group holds no claim any more.
  */
+#include "engine/batch.h"
+
 #include "base/points.h"
-#include "engine/engine.h"
-
-/* Requests side by side. More hide no more of the memory's latency, and would make a hole in the log longer. */
-#define GROUP 32u
-
-/* Lines of a large set that are asked for one right behind the other; see ask_for_lines_of(). */
-#define FAR_LINES 16u
-
-/* The requests of a group for one campaign. */
-struct party {
-  struct cpn_campaign *campaign;
-  uint64_t word;    /* of its stock, read before the reservation */
-  uint32_t claimed; /* requests that have their claim PENDING */
-  uint32_t taken;   /* units for the first of them */
-  uint64_t number;  /* without a log: the first of these tickets */
-  uint64_t time_ns;
-  bool together; /* whether they can go on side by side at all */
-};
-
-enum state { PUT_OFF, CLAIMED, ANSWERED };
-
-struct group {
-  const struct coupon_request *requests;
-  char *tickets;
-  size_t element_size;
-  uint32_t count, parties;
-  uint32_t put_off;  /* requests */
-  uint32_t stumbled; /* of which while others of their campaign were claimed */
-  struct party party[GROUP];
-  /* Of each request. */
-  uint8_t state[GROUP];
-  uint8_t end[GROUP]; /* of the first of a run, requests for one campaign that follow each other: where the run ends */
-  struct party *of[GROUP];
-  uint64_t hash[GROUP];
-  struct cpn_claim_place place[GROUP]; /* until it is claimed: `word` is the line where looking goes on, or NULL */
-};
-
-static inline struct coupon_ticket *ticket_of(const struct group *group, uint32_t i) {
-  return (struct coupon_ticket *)(void *)(group->tickets + i * group->element_size);
-}
-
-/* Of the request's user; 1 also where there is no such campaign. */
-static inline uint32_t words_of_user(const struct group *group, uint32_t i) {
-  return group->of[i] == NULL ? 1 : group->of[i]->campaign->tickets.user_words;
-}
-
-CPN_INLINE struct cpn_user user_of(const struct group *group, uint32_t i, uint32_t user_words) {
-  const struct coupon_request *request = &group->requests[i];
-  struct cpn_user user = {.words = {request->user, 0}, .hash = group->hash[i]};
-  if (user_words == 2) {
-    user.words[0] = cpn_get_u64(request->uuid);
-    user.words[1] = cpn_get_u64(request->uuid + 8);
-  }
-  return user;
-}
-
-/* Says whose answer it is, before it is given; without a log all are final, see finish(). */
-CPN_INLINE void address(struct group *group, uint32_t i, uint32_t user_words) {
-  const struct coupon_request *request = &group->requests[i];
-  struct coupon_ticket *ticket = ticket_of(group, i);
-  ticket->size = group->element_size;
-  ticket->flags = COUPON_TICKET_FINAL;
-  cpn_engine_address(ticket, request->campaign, user_words == 1 ? request->user : 0,
-                     user_words == 1 ? NULL : request->uuid);
-}
-
-static inline void answer(struct group *group, uint32_t i, coupon_status status) {
-  ticket_of(group, i)->answer = status;
-  group->state[i] = ANSWERED;
-}
-
-/* --- asking for memory --------------------------------------------------------------------------- */
-
-/* Where requests are for different campaigns: first for where these are found, then for what each request reads of them. */
-static void ask_for_campaigns(const coupon_engine *engine, const struct group *group) {
-  for (uint32_t i = 0; i < group->count; i++) cpn_directory_prefetch(&engine->campaigns, group->requests[i].campaign);
-  for (uint32_t i = 0; i < group->count; i++) {
-    struct cpn_campaign *campaign = cpn_directory_find(&engine->campaigns, group->requests[i].campaign);
-    if (campaign != NULL) cpn_campaign_prefetch_all(campaign);
-  }
-}
-
-/* And for where their next tickets are written. */
-static void ask_for_tickets(const struct group *group) {
-  for (uint32_t i = 0; i < group->parties; i++) {
-    const struct cpn_campaign *campaign = group->party[i].campaign;
-    if (!cpn_campaign_is_live(campaign)) continue;
-    uint64_t number = campaign->spec.stock - cpn_word_remaining(group->party[i].word) + 1;
-    if (number > cpn_tickets_room(&campaign->tickets)) continue;
-    struct cpn_ticket_spot spot = cpn_tickets_spot(&campaign->tickets, number);
-    __builtin_prefetch((const void *)spot.user, 1);
-    __builtin_prefetch(spot.row, 1);
-  }
-}
-
-/* Whether requests of a campaign can go on side by side: it is open, has units and a limit, and for those for whose tickets
- * there is no memory not even an entry is made. */
-static bool can_go_together(coupon_engine *engine, struct cpn_campaign *campaign, uint64_t word, uint64_t now) {
-  return !cpn_word_refuses(word) && !cpn_word_marked(word) && !cpn_window_is_due(campaign, word, now) &&
-         campaign->spec.user_limit != 0 &&
-         cpn_engine_room(engine, campaign, campaign->spec.stock - cpn_word_remaining(word) + 1);
-}
-
-static struct party *party_of(coupon_engine *engine, struct group *group, struct cpn_campaign *campaign, uint64_t now) {
-  for (uint32_t i = 0; i < group->parties; i++) {
-    if (group->party[i].campaign == campaign) return &group->party[i];
-  }
-  struct party *party = &group->party[group->parties++];
-  uint64_t word = cpn_stock_read(&campaign->stock);
-  *party = (struct party){.campaign = campaign, .word = word, .together = can_go_together(engine, campaign, word, now)};
-  return party;
-}
-
-/* Hashes the users of a run from request `i` on, but not of `limit`, and finds the lines where looking for them begins;
- * returns where it has stopped. In several forms: `user_words` and `ask` are constants. All else that can be done
- * without the lines is done here, while memory brings them. */
-CPN_INLINE uint32_t find_lines(const coupon_engine *engine, struct group *group, struct party *party, uint32_t i,
-                               uint32_t limit, uint32_t user_words, bool ask) {
-  const struct cpn_claim_set *claims = &party->campaign->claims;
-  struct cpn_claim_level *level = cpn_claim_level_at(claims, 0);
-  const struct cpn_hash_key key = engine->key; /* a copy stays in registers */
-  const uint64_t campaign = group->requests[i].campaign;
-  do {
-    const struct coupon_request *request = &group->requests[i];
-    const uint64_t hash = user_words == 1
-                              ? cpn_hash_u64(&key, request->user)
-                              : cpn_hash_u128(&key, cpn_get_u64(request->uuid), cpn_get_u64(request->uuid + 8));
-    _Atomic uint64_t *line = cpn_claim_line_in(claims, level, hash);
-    if (ask) __builtin_prefetch((const void *)line, 1); /* of NULL, nothing */
-    group->of[i] = party;
-    group->hash[i] = hash;
-    group->place[i].word = line;
-    address(group, i, user_words);
-  } while (++i < limit && group->requests[i].campaign == campaign);
-  return i;
-}
-
-/* A processor goes on behind a line for whose page it has to walk through tables in memory only as far as it looks ahead,
- * and to hash a user and find his line is a good part of that: only a few would be on their way. So the lines of so
- * large a set are asked for one right behind the other. Of a smaller one they come sooner, and hashing hides that.
- * Returns where the run ends. */
-CPN_INLINE uint32_t ask_for_lines_of(const coupon_engine *engine, struct group *group, struct party *party, uint32_t i,
-                                     uint32_t user_words) {
-  if (CPN_LIKELY(!cpn_claim_set_is_far(&party->campaign->claims)))
-    return find_lines(engine, group, party, i, group->count, user_words, true);
-  const uint64_t campaign = group->requests[i].campaign;
-  do {
-    const uint32_t from = i, limit = (uint32_t)cpn_min_u64(i + FAR_LINES, group->count);
-    i = find_lines(engine, group, party, i, limit, user_words, false);
-    for (uint32_t j = from; j < i; j++) __builtin_prefetch((const void *)group->place[j].word, 1);
-  } while (i < group->count && group->requests[i].campaign == campaign);
-  return i;
-}
-
-/* Those of a run for a campaign that does not exist (`party` is NULL), or is released. Returns where the run ends. */
-static uint32_t turn_away(struct group *group, struct party *party, uint32_t i, uint64_t now) {
-  const uint64_t campaign = group->requests[i].campaign;
-  do {
-    group->of[i] = party;
-    address(group, i, words_of_user(group, i));
-    ticket_of(group, i)->time_ns = now;
-    answer(group, i, party == NULL ? COUPON_NO_CAMPAIGN : COUPON_E_RELEASED);
-  } while (++i < group->count && group->requests[i].campaign == campaign);
-  return i;
-}
-
-/* Finds the parties, and asks for the lines where looking for their users begins. For all of them before the first is looked
- * at: memory brings them no faster while the first are worked on. */
-static void find_parties(coupon_engine *engine, struct group *group, uint64_t now) {
-  memset(group->state, PUT_OFF, sizeof group->state);
-  for (uint32_t i = 0, end; i < group->count; i = end) {
-    struct cpn_campaign *campaign = cpn_directory_find(&engine->campaigns, group->requests[i].campaign);
-    struct party *party = campaign == NULL ? NULL : party_of(engine, group, campaign, now);
-    if (CPN_UNLIKELY(party == NULL || !cpn_campaign_is_live(campaign)))
-      end = turn_away(group, party, i, now);
-    else if (campaign->tickets.user_words == 1)
-      end = ask_for_lines_of(engine, group, party, i, 1);
-    else
-      end = ask_for_lines_of(engine, group, party, i, 2);
-    group->end[i] = (uint8_t)end;
-  }
-}
 
 /* --- claiming ------------------------------------------------------------------------------------ */
 
 /* Whether an earlier request of this user was put off: then this one is, too, or it would overtake it. */
-static bool follows_one_put_off(const struct group *group, uint32_t i) {
+static bool follows_one_put_off(const struct cpn_group *group, uint32_t i) {
   for (uint32_t j = 0; j < i; j++) {
-    if (group->state[j] == PUT_OFF && group->of[j] == group->of[i] && group->hash[j] == group->hash[i]) return true;
+    if (group->state[j] == CPN_GROUP_PUT_OFF && group->of[j] == group->of[i] && group->hash[j] == group->hash[i])
+      return true;
   }
   return false;
 }
 
-static void put_off(struct group *group, uint32_t i) {
-  group->state[i] = PUT_OFF;
+static void put_off(struct cpn_group *group, uint32_t i) {
+  group->state[i] = CPN_GROUP_PUT_OFF;
   group->put_off++;
 }
 
 /* Where the place is not just empty, or somebody has stumbled: whoever holds a ticket has the answer, and whoever can still
  * be claimed is. */
-static void claim_with_care(coupon_engine *engine, struct group *group, uint32_t i) {
-  struct party *party = group->of[i];
+static void claim_with_care(coupon_engine *engine, struct cpn_group *group, uint32_t i) {
+  struct cpn_party *party = group->of[i];
   struct cpn_claim_place *place = &group->place[i];
-  const struct cpn_user user = user_of(group, i, words_of_user(group, i));
+  const struct cpn_user user = cpn_group_user(group, i, cpn_group_user_words(group, i));
   enum cpn_claim_kind kind = CPN_CLAIM_EMPTY;
-  if (place->seen != 0) kind = cpn_holder_resolve(engine, party->campaign, &user, place, ticket_of(group, i));
+  if (place->seen != 0) kind = cpn_holder_resolve(engine, party->campaign, &user, place, cpn_group_ticket(group, i));
   CPN_POINT(CLAIM_READ);
   if ((kind == CPN_CLAIM_HELD || kind == CPN_CLAIM_NUMBERED) && party->campaign->spec.user_limit != 0) {
-    answer(group, i, COUPON_ALREADY_ISSUED); /* LP(duplicate): the read of the claim */
+    cpn_group_answer(group, i, COUPON_ALREADY_ISSUED); /* LP(duplicate): the read of the claim */
   } else if (!party->together) {
     put_off(group, i);
   } else if (place->word == NULL && cpn_claim_add_level(&party->campaign->claims, &engine->memory, place)) {
@@ -230,29 +51,29 @@ static void claim_with_care(coupon_engine *engine, struct group *group, uint32_t
     put_off(group, i);
   } else {
     CPN_POINT(CLAIMED);
-    group->state[i] = CLAIMED;
+    group->state[i] = CPN_GROUP_CLAIMED;
     party->claimed++;
   }
 }
 
 /* Mostly the user is new, and nobody else is after the place. */
-CPN_INLINE bool claim_at_once(struct group *group, uint32_t i, _Atomic uint64_t *word) {
+CPN_INLINE bool claim_at_once(struct cpn_group *group, uint32_t i, _Atomic uint64_t *word) {
   if (CPN_UNLIKELY(word == NULL || cpn_claim_read(word) != 0 ||
                    !cpn_claim_swap(word, 0, cpn_claim_pending(group->hash[i]))))
     return false;
   CPN_POINT(CLAIMED);
   group->place[i].word = word;
   group->place[i].seen = 0;
-  group->state[i] = CLAIMED;
+  group->state[i] = CPN_GROUP_CLAIMED;
   return true;
 }
 
 /* Those whose first line was full of others, from the next line on. */
-static void claim_behind(coupon_engine *engine, struct group *group, const uint8_t *behind, uint32_t count) {
+static void claim_behind(coupon_engine *engine, struct cpn_group *group, const uint8_t *behind, uint32_t count) {
   for (uint32_t k = 0; k < count; k++) {
     const uint32_t i = behind[k];
     const uint64_t hash = group->hash[i];
-    struct party *party = group->of[i];
+    struct cpn_party *party = group->of[i];
     if (CPN_LIKELY(party->together && group->stumbled == 0 &&
                    claim_at_once(group, i, cpn_claim_first_in(group->place[i].word, hash)))) {
       party->claimed++;
@@ -266,13 +87,13 @@ static void claim_behind(coupon_engine *engine, struct group *group, const uint8
 /* Claims whom it can. Whose first line is full of others has to wait for the next one, and so comes behind all others: by then
  * memory has brought it. He overtakes nobody, and is not overtaken: what fills a line stays, so later requests of the same
  * user come behind, too, and behind him. */
-static void claim_all(coupon_engine *engine, struct group *group) {
-  uint8_t behind[GROUP];
+static void claim_all(coupon_engine *engine, struct cpn_group *group) {
+  uint8_t behind[CPN_GROUP_MAX];
   uint32_t behind_count = 0;
   for (uint32_t i = 0, end; i < group->count; i = end) {
     end = group->end[i];
-    if (CPN_UNLIKELY(group->state[i] == ANSWERED)) continue; /* all of the run are */
-    struct party *party = group->of[i];
+    if (CPN_UNLIKELY(group->state[i] == CPN_GROUP_ANSWERED)) continue; /* all of the run are */
+    struct cpn_party *party = group->of[i];
     const struct cpn_claim_set *claims = &party->campaign->claims;
     bool at_once = party->together && group->stumbled == 0;
     uint32_t claimed = 0;
@@ -296,14 +117,14 @@ static void claim_all(coupon_engine *engine, struct group *group) {
   claim_behind(engine, group, behind, behind_count);
 }
 
-static void unclaim(struct group *group, uint32_t i) {
+static void unclaim(struct cpn_group *group, uint32_t i) {
   const uint64_t before = group->place[i].seen;
   cpn_claim_write(group->place[i].word, before != 0 ? before : cpn_claim_free(group->hash[i]));
   put_off(group, i);
 }
 
 /* Words of the records of all who are claimed; whether there are any. */
-static uint64_t words_of(const struct group *group) {
+static uint64_t words_of(const struct cpn_group *group) {
   uint64_t words = 0;
   for (uint32_t i = 0; i < group->parties; i++)
     words += group->party[i].claimed * (uint64_t)cpn_issue_words(group->party[i].campaign->tickets.user_words);
@@ -313,7 +134,7 @@ static uint64_t words_of(const struct group *group) {
 /* --- taking -------------------------------------------------------------------------------------- */
 
 /* Room for the tickets while that can still fail; up to which number, or 0. */
-static uint64_t room_for(coupon_engine *engine, const struct party *party) {
+static uint64_t room_for(coupon_engine *engine, const struct cpn_party *party) {
   const uint64_t stock = party->campaign->spec.stock, issued = stock - cpn_word_remaining(party->word);
   const uint64_t last = cpn_min_u64(issued + party->claimed, stock);
   /* The keeper is asked in passing, as by single requests. */
@@ -322,9 +143,9 @@ static uint64_t room_for(coupon_engine *engine, const struct party *party) {
   return cpn_tickets_room(&party->campaign->tickets);
 }
 
-static void take_logged(struct group *group, uint64_t time_ns) {
+static void take_logged(struct cpn_group *group, uint64_t time_ns) {
   for (uint32_t i = 0; i < group->parties; i++) {
-    struct party *party = &group->party[i];
+    struct cpn_party *party = &group->party[i];
     if (party->claimed == 0 || !cpn_window_contains(party->campaign, time_ns)) continue;
     const uint64_t stock = party->campaign->spec.stock, room = cpn_tickets_room(&party->campaign->tickets);
     /* LP(issue), of all of them */
@@ -332,7 +153,7 @@ static void take_logged(struct group *group, uint64_t time_ns) {
   }
 }
 
-static void take_unlogged(coupon_engine *engine, struct party *party) {
+static void take_unlogged(coupon_engine *engine, struct cpn_party *party) {
   struct cpn_stock *stock = &party->campaign->stock;
   uint32_t units;
   do {
@@ -350,8 +171,8 @@ static void take_unlogged(coupon_engine *engine, struct party *party) {
 /* --- with a log ---------------------------------------------------------------------------------- */
 
 /* Writes the record of one who has a unit, all but its head, which is returned; or VOID for one for whom none was left. */
-static uint64_t fill(coupon_engine *engine, struct group *group, uint32_t i, uint64_t at, uint64_t time_ns) {
-  struct party *party = group->of[i];
+static uint64_t fill(coupon_engine *engine, struct cpn_group *group, uint32_t i, uint64_t at, uint64_t time_ns) {
+  struct cpn_party *party = group->of[i];
   const uint32_t user_words = party->campaign->tickets.user_words, words = cpn_issue_words(user_words);
   if (CPN_UNLIKELY(party->taken == 0)) {
     unclaim(group, i);
@@ -360,25 +181,25 @@ static uint64_t fill(coupon_engine *engine, struct group *group, uint32_t i, uin
     return cpn_record_head(CPN_RECORD_VOID, words, 0);
   }
   party->taken--;
-  const struct cpn_user user = user_of(group, i, user_words);
-  struct coupon_ticket *ticket = ticket_of(group, i);
+  const struct cpn_user user = cpn_group_user(group, i, user_words);
+  struct coupon_ticket *ticket = cpn_group_ticket(group, i);
   ticket->lsn = at + words * UINT64_C(8);
   ticket->time_ns = time_ns;
   cpn_buffer_fill(&engine->buffer, at, 1, user.words[0]);
   if (user_words == 2) cpn_buffer_fill(&engine->buffer, at, 2, user.words[1]);
   cpn_buffer_fill(&engine->buffer, at, words - 1, time_ns);
   cpn_claim_write(group->place[i].word, cpn_claim_held(user.hash, ticket->lsn));
-  answer(group, i, COUPON_ISSUED);
+  cpn_group_answer(group, i, COUPON_ISSUED);
   return cpn_issue_head(user_words, party->campaign->index);
 }
 
-static void unclaim_all(struct group *group) {
+static void unclaim_all(struct cpn_group *group) {
   for (uint32_t i = 0; i < group->count; i++) {
-    if (group->state[i] == CLAIMED) unclaim(group, i);
+    if (group->state[i] == CPN_GROUP_CLAIMED) unclaim(group, i);
   }
 }
 
-static void issue_logged(coupon_engine *engine, struct group *group, uint64_t words_of_all) {
+static void issue_logged(coupon_engine *engine, struct cpn_group *group, uint64_t words_of_all) {
   bool room = true;
   for (uint32_t i = 0; i < group->parties && room; i++)
     room = group->party[i].claimed == 0 || room_for(engine, &group->party[i]) != 0;
@@ -394,7 +215,7 @@ static void issue_logged(coupon_engine *engine, struct group *group, uint64_t wo
   /* The first head last: the commit stage goes on when it is published, and by then all of them are. */
   uint64_t at = first, first_head = 0;
   for (uint32_t i = 0; i < group->count; i++) {
-    if (group->state[i] != CLAIMED) continue;
+    if (group->state[i] != CPN_GROUP_CLAIMED) continue;
     const uint32_t words = cpn_issue_words(group->of[i]->campaign->tickets.user_words);
     uint64_t head = fill(engine, group, i, at, time_ns);
     if (at == first)
@@ -412,14 +233,14 @@ static void issue_logged(coupon_engine *engine, struct group *group, uint64_t wo
 
 /* One after the other to those of the run `i` … `end` - 1, which is one campaign's, who are claimed. In two forms:
  * `user_words` is a constant. */
-CPN_INLINE void give_out(struct group *group, uint32_t i, uint32_t end, uint32_t user_words) {
-  struct party *party = group->of[i];
+CPN_INLINE void give_out(struct cpn_group *group, uint32_t i, uint32_t end, uint32_t user_words) {
+  struct cpn_party *party = group->of[i];
   const uint64_t time_ns = party->time_ns;
   uint64_t number = party->number;
   uint32_t taken = party->taken;
   struct cpn_ticket_spot spot = {.left = 0};
   for (; i < end; i++) {
-    if (CPN_UNLIKELY(group->state[i] != CLAIMED)) continue;
+    if (CPN_UNLIKELY(group->state[i] != CPN_GROUP_CLAIMED)) continue;
     if (CPN_UNLIKELY(spot.left == 0)) {
       if (taken == 0) {
         unclaim(group, i);
@@ -429,10 +250,10 @@ CPN_INLINE void give_out(struct group *group, uint32_t i, uint32_t end, uint32_t
       spot.left = cpn_min_u64(spot.left, taken);
       taken -= (uint32_t)spot.left;
     }
-    const struct cpn_user user = user_of(group, i, user_words);
+    const struct cpn_user user = cpn_group_user(group, i, user_words);
     cpn_tickets_put_at(spot, user_words, user.words, 1, time_ns);
     cpn_claim_write(group->place[i].word, cpn_claim_numbered(user.hash, number));
-    struct coupon_ticket *ticket = ticket_of(group, i);
+    struct coupon_ticket *ticket = cpn_group_ticket(group, i);
     ticket->number = number++;
     ticket->time_ns = time_ns;
     ticket->answer = COUPON_ISSUED; /* the state need not say so: nobody looks who was claimed any more */
@@ -444,7 +265,7 @@ CPN_INLINE void give_out(struct group *group, uint32_t i, uint32_t end, uint32_t
   party->taken = taken + (uint32_t)spot.left;
 }
 
-static void issue_unlogged(coupon_engine *engine, struct group *group) {
+static void issue_unlogged(coupon_engine *engine, struct cpn_group *group) {
   for (uint32_t i = 0; i < group->parties; i++) {
     if (group->party[i].claimed != 0) take_unlogged(engine, &group->party[i]);
   }
@@ -462,21 +283,21 @@ static void issue_unlogged(coupon_engine *engine, struct group *group) {
 /* --- the group ----------------------------------------------------------------------------------- */
 
 /* Those who were put off, one after the other. */
-static void issue_alone(coupon_engine *engine, struct group *group) {
+static void issue_alone(coupon_engine *engine, struct cpn_group *group) {
   for (uint32_t i = 0; i < group->count; i++) {
-    if (group->state[i] != PUT_OFF) continue;
-    const struct cpn_user user = user_of(group, i, words_of_user(group, i));
-    address(group, i, words_of_user(group, i));
-    answer(group, i, cpn_engine_decide(engine, group->of[i]->campaign, &user, ticket_of(group, i)));
+    if (group->state[i] != CPN_GROUP_PUT_OFF) continue;
+    const struct cpn_user user = cpn_group_user(group, i, cpn_group_user_words(group, i));
+    cpn_group_address(group, i, cpn_group_user_words(group, i));
+    cpn_group_answer(group, i, cpn_engine_decide(engine, group->of[i]->campaign, &user, cpn_group_ticket(group, i)));
   }
 }
 
 /* With a log: which of the answers are final already. */
-static void finish(coupon_engine *engine, struct group *group) {
+static void finish(coupon_engine *engine, struct cpn_group *group) {
   const uint64_t durable = cpn_commit_durable(&engine->commit);
   for (uint32_t i = 0; i < group->count; i++) {
-    struct coupon_ticket *ticket = ticket_of(group, i);
-    const struct party *party = group->of[i];
+    struct coupon_ticket *ticket = cpn_group_ticket(group, i);
+    const struct cpn_party *party = group->of[i];
     ticket->flags = ticket->lsn <= durable ? COUPON_TICKET_FINAL : 0;
     if (CPN_UNLIKELY(ticket->flags != 0 && ticket->number == 0 && party != NULL) &&
         (ticket->answer == COUPON_ISSUED || ticket->answer == COUPON_ALREADY_ISSUED))
@@ -484,13 +305,10 @@ static void finish(coupon_engine *engine, struct group *group) {
   }
 }
 
-static void issue_group(coupon_engine *engine, struct group *group) {
+static void issue_group(coupon_engine *engine, struct cpn_group *group) {
   const uint64_t now = cpn_clock_now(&engine->clock);
-  group->parties = group->put_off = group->stumbled = 0;
-  bool mixed = group->requests[0].campaign != group->requests[group->count - 1].campaign;
-  if (mixed) ask_for_campaigns(engine, group);
-  find_parties(engine, group, now);
-  if (mixed) ask_for_tickets(group);
+  group->put_off = group->stumbled = 0;
+  cpn_batch_ask(engine, group, now);
   claim_all(engine, group);
   const uint64_t words = words_of(group);
   if (words != 0 && engine->has_log) issue_logged(engine, group, words);
@@ -505,12 +323,12 @@ coupon_status cpn_batch_issue(coupon_engine *engine, const struct coupon_request
                               size_t element_size) {
   coupon_status status = cpn_engine_enter(engine, true);
   if (CPN_UNLIKELY(status != COUPON_OK)) return status;
-  struct group group; /* filled as it goes: clearing it would cost as much as some requests */
+  struct cpn_group group; /* filled as it goes: clearing it would cost as much as some requests */
   group.element_size = element_size;
   for (size_t done = 0; done < count; done += group.count) {
     group.requests = requests + done;
     group.tickets = tickets + done * element_size;
-    group.count = (uint32_t)cpn_min_u64(GROUP, count - done);
+    group.count = (uint32_t)cpn_min_u64(CPN_GROUP_MAX, count - done);
     issue_group(engine, &group);
   }
   return cpn_engine_leave(COUPON_OK);

@@ -3,7 +3,7 @@
  * The engine: where the memory wing (issue/) and the disk wing (log/) meet.
  *
  *   engine.c    the story of one issue
- *   batch.c     the same for many at once
+ *   batch.c     the same for many at once; batch_ask.c asks for the memory they need
  *   holder.c    whose claim is this, and the ticket behind it
  *   keeper.c    keeps the clock, and memory ready ahead of the requests
  *   window.c    a campaign opens and closes
