@@ -89,14 +89,23 @@ static int make_secret(const char *directory) {
 
 /* --- accounts ------------------------------------------------------------------------------------ */
 
-static bool add_line(struct accounts *accounts, char *line, unsigned cost) {
-  line[strcspn(line, "\n")] = '\0';
+/* Lines end as on any system, so no password ends in a carriage return. */
+static void cut_end(char *line) {
+  size_t length = strlen(line);
+  if (length > 0 && line[length - 1] == '\n') line[--length] = '\0';
+  if (length > 0 && line[length - 1] == '\r') line[--length] = '\0';
+}
+
+static bool add_line(struct accounts *accounts, char *line, uint64_t number, unsigned cost) {
+  cut_end(line);
   char *email = strsep(&line, "\t");
   char *password = strsep(&line, "\t");
   char *word = strsep(&line, "\t");
   enum role role = ROLE_USER;
   if (password == NULL || line != NULL || (word != NULL && !parse_role(word, &role))) {
-    fprintf(stderr, "coupon-http: account %s: the line is not EMAIL, tab, PASSWORD, tab, USER or ADMIN\n", email);
+    /* Not the line: it has a password. */
+    fprintf(stderr, "coupon-http: accounts: line %llu is not EMAIL, tab, PASSWORD, tab, USER or ADMIN\n",
+            (unsigned long long)number);
     return false;
   }
   uint64_t id;
@@ -115,8 +124,8 @@ static int add_accounts(const char *directory, uint64_t cost) {
   bool all = true;
   char *line = NULL;
   size_t size = 0;
-  while (getline(&line, &size, stdin) > 0)
-    if (!add_line(&accounts, line, (unsigned)cost)) all = false;
+  for (uint64_t number = 1; getline(&line, &size, stdin) > 0; number++)
+    if (!add_line(&accounts, line, number, (unsigned)cost)) all = false;
   free(line);
   bool failed = accounts.journal.failed;
   accounts_close(&accounts);

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "options.h"
 
+#include <arpa/inet.h>
 #include <coupon/coupon.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -72,13 +74,19 @@ static bool read_durability(struct options *options, const char *value) {
   return true;
 }
 
+static bool read_listen(struct options *options, const char *value) {
+  unsigned char address[sizeof(struct in6_addr)];
+  options->listen = value;
+  return inet_pton(AF_INET, value, address) == 1 || inet_pton(AF_INET6, value, address) == 1 ||
+         complain("--listen", "has to be a numeric address");
+}
+
 static bool read_option(struct options *options, const char *name, const char *value) {
   for (size_t i = 0; i < NUMBERS; i++)
     if (strcmp(name, numbers[i].name) == 0) return read_number(options, &numbers[i], value);
   if (strcmp(name, "--durability") == 0) return read_durability(options, value);
-  if (strcmp(name, "--listen") == 0)
-    options->listen = value;
-  else if (strcmp(name, "--secret-file") == 0)
+  if (strcmp(name, "--listen") == 0) return read_listen(options, value);
+  if (strcmp(name, "--secret-file") == 0)
     options->secret_file = value;
   else if (strcmp(name, "--constant") == 0)
     options->constant = value;

@@ -84,22 +84,48 @@ static bool line_is(const char *line, const char *end, const char *name) {
   return (size_t)(end - line) > length && memcmp(line, name, length) == 0;
 }
 
-/* How many headers say how long the body is. libh2o takes one of them and hides the others; but a proxy before us may
- * have taken another, and then the two disagree on where the next request begins (RFC 9112, 6.3). */
-static unsigned count_lengths(const h2o_buffer_t *input) {
+/* How many headers say how long the body is, and which host is meant. libh2o takes one of them and hides the others; but a proxy
+ * before us may have taken another, and then the two disagree on where the next request begins (RFC 9112, 6.3). */
+struct counted {
+  unsigned lengths, hosts;
+};
+
+static struct counted count_headers(const h2o_buffer_t *input) {
   const char *end = input->bytes + input->size;
-  unsigned count = 0;
+  struct counted counted = {0, 0};
   for (const char *line = input->bytes;;) {
     const char *newline = memchr(line, '\n', (size_t)(end - line));
-    if (newline == NULL) return count;
+    if (newline == NULL) return counted;
     line = newline + 1;
-    if (line == end || *line == '\n' || *line == '\r') return count;
-    if (line_is(line, end, "content-length") || line_is(line, end, "transfer-encoding")) count++;
+    if (line == end || *line == '\n' || *line == '\r') return counted;
+    counted.lengths += line_is(line, end, "content-length") || line_is(line, end, "transfer-encoding");
+    counted.hosts += line_is(line, end, "host:");
   }
 }
 
-static bool body_is_ambiguous(const struct request *request) {
-  return request->req->entity.base != NULL && count_lengths(request->connection->socket->input) > 1;
+enum { HTTP_1_1 = 0x101 };
+
+/* What a server has to refuse (RFC 9112, 3.2 and 6.3): a proxy before us may have read it otherwise. */
+static bool headers_are_ambiguous(const struct request *request) {
+  const h2o_req_t *req = request->req;
+  const struct counted counted = count_headers(request->connection->socket->input);
+  return (req->entity.base != NULL && counted.lengths > 1) || counted.hosts > 1 ||
+         (req->version >= HTTP_1_1 && counted.hosts == 0);
+}
+
+/* A target is a path, or a whole URL, which a server has to accept as well (RFC 9112, 3.2.2): then what counts is the URL's
+ * path. "*" is neither, and no route. */
+static bool read_target(h2o_req_t *req) {
+  h2o_url_t url;
+  size_t *indexes = NULL;
+  if (req->path.len > 0 && req->path.base[0] == '/') return true;
+  if (is(req->path, "*")) return true;
+  /* A scheme is of any case, and libh2o knows it in one. */
+  h2o_iovec_t text = h2o_strdup(&req->pool, req->path.base, req->path.len);
+  for (size_t i = 0; i < text.len && text.base[i] != ':'; i++) text.base[i] = (char)h2o_tolower(text.base[i]);
+  if (h2o_url_parse(text.base, text.len, &url) != 0) return false;
+  req->path_normalized = h2o_url_normalize_path(&req->pool, url.path.base, url.path.len, &req->query_at, &indexes);
+  return true;
 }
 
 static void answer_and_close(struct request *request, enum reason reason) {
@@ -154,6 +180,7 @@ int request_begin(h2o_handler_t *handler, h2o_req_t *req) {
   (void)handler;
   struct request *request = create(req);
   take_request_id(request);
+  const bool is_target = read_target(req);
   const char *constant = request->loop->service->options.constant;
   if (constant != NULL && is(req->path_normalized, constant)) {
     handle_constant(request);
@@ -163,7 +190,7 @@ int request_begin(h2o_handler_t *handler, h2o_req_t *req) {
     answer_and_close(request, REASON_HEADERS_TOO_LARGE);
     return 0;
   }
-  if (body_is_ambiguous(request)) {
+  if (!is_target || headers_are_ambiguous(request)) {
     answer_and_close(request, REASON_REQUEST_MALFORMED);
     return 0;
   }

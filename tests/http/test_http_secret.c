@@ -184,6 +184,8 @@ Test(http_secret, who_asks_any_command_for_help_gets_it_and_nothing_is_made) {
     cr_expect_eq(strncmp(printed, "Usage: coupon-http ", 19), 0, "%s: %s", commands[i], printed);
   }
   cr_expect_eq(service_command(&service, "secret --cost", NULL, printed, sizeof printed), 2);
+  cr_expect_eq(service_command(&service, "serve @/none --listen localhost", NULL, printed, sizeof printed), 2);
+  cr_expect(access(service_path(&service, "none"), F_OK) != 0, "a directory was made for a wrong command line");
   cr_expect_eq(service_command(&service, "accounts --cost 5", NULL, printed, sizeof printed), 2);
   cr_expect(access("--help", F_OK) != 0 && access("--cost", F_OK) != 0, "a directory of an option's name was made");
 }

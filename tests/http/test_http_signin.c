@@ -51,6 +51,15 @@ Test(http_signin, the_right_password_gives_a_token_of_this_user) {
   EXPECT_HAS(issue(&service, token, 1), "data.userId", id_of("anna@example.org"));
 }
 
+Test(http_signin, lines_of_accounts_may_end_as_elsewhere_and_no_password_is_told) {
+  cr_assert_eq(add_accounts("anna@example.org\tsecret\r\nroot@example.org\tsecret\tADMIN\r\n"), 0);
+  service_start(&service, "");
+  EXPECT_OK(sign_in("anna@example.org", "secret"));
+  EXPECT_OK(sign_in("root@example.org", "secret"));
+  cr_assert_eq(add_accounts("bert@example.org password without a tab\n"), 1);
+  cr_expect_null(strstr(printed, "password without"), "%s", printed);
+}
+
 Test(http_signin, an_admin_is_one) {
   cr_assert_eq(add_accounts("root@example.org\tsecret\tADMIN\n"), 0);
   service_start(&service, "");

@@ -209,6 +209,38 @@ Test(http_wire, what_is_no_http_ends_the_connection_and_nothing_else) {
   EXPECT_OK(client_receive(&client));
 }
 
+Test(http_wire, a_target_may_be_a_whole_url) {
+  static const char *const targets[] = {"http://example.org" HEALTH, "HTTP://example.org:80" HEALTH "?a=1",
+                                        "https://[::1]:8443/x/.." HEALTH};
+  char text[256];
+  for (size_t i = 0; i < sizeof targets / sizeof targets[0]; i++) {
+    (void)snprintf(text, sizeof text, "GET %s HTTP/1.1\r\nHost: x\r\n\r\n", targets[i]);
+    cr_assert(client_say(&client, text));
+    EXPECT_OK(client_receive(&client));
+  }
+  cr_assert(client_say(&client, "GET http://example.org HTTP/1.1\r\nHost: x\r\n\r\n"));
+  EXPECT_REFUSED(client_receive(&client), 404, "path_unknown");
+  cr_assert(client_say(&client, "OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n"));
+  EXPECT_REFUSED(client_receive(&client), 404, "path_unknown");
+}
+
+Test(http_wire, a_target_or_a_host_that_may_be_read_in_two_ways_is_refused) {
+  static const char *const texts[] = {
+      "GET health HTTP/1.1\r\nHost: x\r\n\r\n", "CONNECT example.org:80 HTTP/1.1\r\nHost: x\r\n\r\n",
+      "GET " HEALTH " HTTP/1.1\r\n\r\n", "GET " HEALTH " HTTP/1.1\r\nHost: x\r\nHost: x\r\n\r\n",
+      "GET " HEALTH " HTTP/1.0\r\nHost: x\r\nhOST: y\r\n\r\n"};
+  for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+    struct client other;
+    client_open(&other, &service);
+    cr_assert(client_say(&other, texts[i]));
+    EXPECT_REFUSED(client_receive(&other), 400, "request_malformed");
+    cr_expect(client_sees_end(&other), "%s", texts[i]);
+    client_close(&other);
+  }
+  cr_assert(client_say(&client, "GET " HEALTH " HTTP/1.1\r\nHost:\r\nHostess: x\r\n\r\n"));
+  EXPECT_OK(client_receive(&client));
+}
+
 Test(http_wire, an_upgrade_to_another_protocol_is_not_taken) {
   /* What comes behind it would be under none of the limits. */
   cr_assert(client_say(&client, request("GET", HEALTH,
