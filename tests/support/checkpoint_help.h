@@ -6,25 +6,9 @@
 #ifndef TESTS_SUPPORT_CHECKPOINT_HELP_H
 #define TESTS_SUPPORT_CHECKPOINT_HELP_H
 
-#include <criterion/criterion.h>
-
 #include "base/checksum.h"
 #include "log/checkpoint_format.h"
-#include "support/engine_help.h"
-#include "support/world.h"
-
-static struct simdisk *disk;
-static struct world world;
-
-static void begin(void) {
-  disk = simdisk_create();
-  world_init(&world, disk);
-}
-
-static void end(void) {
-  world_close(&world);
-  simdisk_destroy(disk);
-}
+#include "support/world_suite.h"
 
 __attribute__((unused)) static void checkpoint(void) {
   cr_assert_eq(coupon_checkpoint(world.engine, COUPON_POLL), COUPON_OK);

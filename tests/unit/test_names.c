@@ -5,7 +5,6 @@
  * that segment only if it is. How: the real engine on a simulated disk, of which a directory sync that fails forgets the
  * entries that it was to write, as a failed sync of a file forgets its pages; and the file system's own calls, listened to.
  */
-#include <criterion/criterion.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -13,21 +12,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "support/engine_help.h"
-#include "support/world.h"
-
-static struct simdisk *disk;
-static struct world world;
-
-static void begin(void) {
-  disk = simdisk_create();
-  world_init(&world, disk);
-}
-
-static void end(void) {
-  world_close(&world);
-  simdisk_destroy(disk);
-}
+#include "support/world_suite.h"
 
 TestSuite(names, .init = begin, .fini = end);
 

@@ -13,27 +13,14 @@
 #include "base/checksum.h"
 #include "engine/restore.h"
 #include "log/checkpoint_format.h"
-#include "support/engine_help.h"
-#include "support/world.h"
+#include "support/world_suite.h"
 
 #define CHECKPOINT "0000000000000001.checkpoint"
 #define NUMBERS 3328 /* tickets of campaign 1: full pages, so that all may be taken as such */
 #define UUIDS 1792   /* of campaign 2 */
 #define CHUNKS_MAX 8
 
-static struct simdisk *disk;
-static struct world world;
 static uint64_t seed;
-
-static void begin(void) {
-  disk = simdisk_create();
-  world_init(&world, disk);
-}
-
-static void end(void) {
-  world_close(&world);
-  simdisk_destroy(disk);
-}
 
 TestSuite(pages, .init = begin, .fini = end, .timeout = 300);
 
