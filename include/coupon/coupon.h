@@ -97,7 +97,7 @@ enum {
   COUPON_E_NO_SPACE = -8,     /**< the disk, or the quota, is full */
   COUPON_E_CORRUPT = -9,      /**< stored data that was durable is damaged or missing */
   COUPON_E_VERSION = -10,     /**< written by a newer version than this one can read */
-  COUPON_E_LOCKED = -11,      /**< another engine has the directory open */
+  COUPON_E_LOCKED = -11,      /**< another engine has the directory open, or the archive */
   COUPON_E_EXISTS = -12,      /**< the id is taken by a campaign with another description */
   COUPON_E_STOCK_RANGE = -13, /**< stock above COUPON_STOCK_MAX */
   COUPON_E_IN_CALLBACK = -14, /**< a call that waits, made inside one of the library's callbacks */
@@ -209,9 +209,10 @@ struct coupon_options {
   uint64_t checkpoint_log_bytes; /**< make a checkpoint when the log has taken so much of the disk since the last one
                                       began; UINT64_MAX: only when coupon_checkpoint() asks; 0: 1 GiB */
   const char *archive_dir;       /**< where log segments go that checkpoints have made superfluous; one directory for
-                                      each engine, made if it does not exist; NULL: they are removed. Something else under
-                                      a segment's name, as when a directory was brought back from a copy and goes on,
-                                      is not touched: that segment and those behind it stay, and the log callback is told */
+                                      each engine, made if it does not exist, and locked (COUPON_E_LOCKED: another engine
+                                      has it); NULL: they are removed. Something else under a segment's name, as when a
+                                      directory was brought back from a copy and goes on, is not touched: that segment and
+                                      those behind it stay, and the log callback is told */
 };
 
 #define COUPON_OPTIONS_INIT \

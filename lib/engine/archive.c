@@ -13,17 +13,43 @@
 
 #define PIECE_SIZE ((size_t)256 * 1024)
 
-int cpn_archive_open(coupon_engine *engine) {
-  const struct cpn_io *io = engine->env.io;
-  if (engine->options.archive_dir == NULL) return 0;
-  const int archive = io->open_directory(io->context, engine->options.archive_dir, true);
-  if (archive < 0) return archive;
-  engine->checkpoints.archive = archive;
-  /* A directory of an engine, perhaps this one's: a segment would seem to be archived where it is. */
+/* A directory of an engine, perhaps this one's: a segment would seem to be archived where it is. 1, 0 or -errno. */
+static int is_an_engines(const struct cpn_io *io, int archive) {
   int file = io->open(io->context, archive, CPN_OWNER_NAME, CPN_IO_READ);
   if (file < 0) return file == -ENOENT ? 0 : file;
   (void)io->close(io->context, file);
-  return -EINVAL;
+  return 1;
+}
+
+static coupon_status cannot_open(struct cpn_fault *fault, int error) {
+  return cpn_fault_from_io(fault, error, "", "cannot open, make or lock the archive's directory");
+}
+
+/* Segments of two directories have the same names, and what is being copied has one name: so of two engines with one archive
+ * each could remove its own segment on the strength of the other's. */
+coupon_status cpn_archive_open(coupon_engine *engine, struct cpn_fault *fault) {
+  struct cpn_checkpoints *checkpoints = &engine->checkpoints;
+  const struct cpn_io *io = engine->env.io;
+  if (engine->options.archive_dir == NULL) return COUPON_OK;
+  checkpoints->archive = io->open_directory(io->context, engine->options.archive_dir, true);
+  if (checkpoints->archive < 0) return cannot_open(fault, checkpoints->archive);
+  const int theirs = is_an_engines(io, checkpoints->archive);
+  if (theirs > 0)
+    return cpn_fault_set(fault, COUPON_E_INVAL, "", 0,
+                         "the archive is a directory of an engine; give it one of its own");
+  if (theirs < 0) return cannot_open(fault, theirs);
+  checkpoints->archive_lock = io->lock(io->context, checkpoints->archive, CPN_LOCK_NAME);
+  if (checkpoints->archive_lock == -EAGAIN)
+    return cpn_fault_set(fault, COUPON_E_LOCKED, "", 0, "another engine has the archive; give each one of its own");
+  return checkpoints->archive_lock < 0 ? cannot_open(fault, checkpoints->archive_lock) : COUPON_OK;
+}
+
+void cpn_archive_close(coupon_engine *engine) {
+  struct cpn_checkpoints *checkpoints = &engine->checkpoints;
+  const struct cpn_io *io = engine->env.io;
+  if (checkpoints->archive_lock >= 0) (void)io->unlock(io->context, checkpoints->archive, checkpoints->archive_lock);
+  if (checkpoints->archive >= 0) (void)io->close(io->context, checkpoints->archive);
+  checkpoints->archive = checkpoints->archive_lock = -1;
 }
 
 static int copy_bytes(const struct cpn_io *io, int from, int to, uint64_t size) {
@@ -110,7 +136,7 @@ int cpn_archive_put(coupon_engine *engine, uint64_t segment) {
   if (error > 0) error = io->remove(io->context, archive, name);
   if (error < 0) return error; /* also if it is gone from here */
   error = io->link(io->context, engine->directory, name, archive, name);
-  if (error == -ENOENT) return error;
+  if (error == -ENOENT || error == -EEXIST) return error; /* EEXIST: since we looked */
   /* Another file system, or one without links. */
   if (error < 0) error = copy(io, engine->directory, archive, name);
   return error < 0 ? error : io->sync_directory(io->context, archive);

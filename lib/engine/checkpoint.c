@@ -11,7 +11,7 @@ void cpn_checkpoints_init(coupon_engine *engine) {
   struct cpn_checkpoints *checkpoints = &engine->checkpoints;
   cpn_event_init(&checkpoints->ask);
   cpn_event_init(&checkpoints->done);
-  checkpoints->archive = -1;
+  checkpoints->archive = checkpoints->archive_lock = -1;
 }
 
 /* --- the position -------------------------------------------------------------------------------- */

@@ -62,6 +62,7 @@ struct cpn_checkpoints {
   uint64_t next_number;
   uint64_t lowest_segment; /* that still exists */
   int archive;             /* directory handle, or -1 */
+  int archive_lock;        /* file handle, or -1 */
   bool drops;              /* there may be tickets files that wait for the older checkpoint to say "dropped" */
   int64_t slice_ns;        /* CLOCK_MONOTONIC: since when it works without a rest */
   uint64_t slice_lsn;      /* where the log was then */
@@ -192,9 +193,9 @@ int cpn_manifest_remove_segments(coupon_engine *engine, uint64_t first);
 
 #define CPN_ARCHIVE_TEMPORARY_NAME "archive.tmp"
 
-/* Opens the archive, making it if need be; without one does nothing. 0 or -errno; -EINVAL: it is a directory of an
- * engine. */
-CPN_MUST_CHECK int cpn_archive_open(coupon_engine *engine);
+/* Opens and locks the archive, making it if need be; without one does nothing. */
+CPN_MUST_CHECK coupon_status cpn_archive_open(coupon_engine *engine, struct cpn_fault *fault);
+void cpn_archive_close(coupon_engine *engine);
 
 /* Sees to it that the segment is in the archive, durably. 0 or -errno; -EEXIST: something else has its name there. */
 CPN_MUST_CHECK int cpn_archive_put(coupon_engine *engine, uint64_t segment);

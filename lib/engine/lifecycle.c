@@ -149,11 +149,11 @@ static void give_up_directory(coupon_engine *engine) {
   const struct cpn_io *io = engine->env.io;
   cpn_spare_fini(&engine->log.spare, engine->gate != NULL && has_failed(engine));
   cpn_segment_close(&engine->log);
-  if (engine->checkpoints.archive >= 0) (void)io->close(io->context, engine->checkpoints.archive);
+  cpn_archive_close(engine);
   if (engine->owner_file >= 0) (void)io->close(io->context, engine->owner_file);
   if (engine->lock_file >= 0) (void)io->unlock(io->context, engine->directory, engine->lock_file);
   if (engine->directory >= 0) (void)io->close(io->context, engine->directory);
-  engine->owner_file = engine->lock_file = engine->directory = engine->checkpoints.archive = -1;
+  engine->owner_file = engine->lock_file = engine->directory = -1;
 }
 
 static void report_fault(struct coupon_report *report, const struct cpn_fault *fault) {

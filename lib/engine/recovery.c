@@ -212,11 +212,7 @@ static coupon_status open_and_lock(coupon_engine *engine, const char *path, stru
     engine->owner_file = io->open(io->context, engine->directory, CPN_OWNER_NAME, CPN_IO_CREATE);
   if (engine->owner_file < 0)
     return cpn_fault_from_io(fault, engine->owner_file, CPN_OWNER_NAME, "cannot open the file for the hint");
-  int error = cpn_archive_open(engine);
-  if (error == -EINVAL)
-    return cpn_fault_set(fault, COUPON_E_INVAL, "", 0,
-                         "the archive is a directory of an engine; give it one of its own");
-  return error < 0 ? cpn_fault_from_io(fault, error, "", "cannot open or make the archive's directory") : COUPON_OK;
+  return cpn_archive_open(engine, fault);
 }
 
 /* The hint of the life before goes: where answers were final before they were synced, a power loss may have left it and taken

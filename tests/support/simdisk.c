@@ -216,21 +216,25 @@ static int sim_open_durable(void *context, int directory, const char *name) {
   return handle;
 }
 
+static bool *lock_of(struct simdisk *disk, int directory) {
+  return directory == ARCHIVE_HANDLE ? &disk->archive_locked : &disk->locked;
+}
+
 static int sim_lock(void *context, int directory, const char *name) {
   struct simdisk *disk = context;
-  (void)directory;
-  if (disk->locked) return -EAGAIN;
-  int file = open_file(disk, SIM_LOCK, name, CPN_IO_WRITE);
-  if (file == -ENOENT) file = open_file(disk, SIM_LOCK, name, CPN_IO_CREATE);
-  disk->locked = file >= 0;
+  bool *locked = lock_of(disk, directory);
+  const struct full_name full = name_in(directory, name);
+  if (*locked) return -EAGAIN;
+  int file = open_file(disk, SIM_LOCK, full.text, CPN_IO_WRITE);
+  if (file == -ENOENT) file = open_file(disk, SIM_LOCK, full.text, CPN_IO_CREATE);
+  *locked = file >= 0;
   return file;
 }
 
 static int sim_is_locked(void *context, int directory, const char *name) {
   struct simdisk *disk = context;
-  (void)directory;
   int refused = (int)admit(disk, SIM_IS_LOCKED, name, 0, 0);
-  return refused < 0 ? refused : disk->locked;
+  return refused < 0 ? refused : *lock_of(disk, directory);
 }
 
 static int sim_list(void *context, int directory, cpn_io_list_fn *each, void *each_context) {
@@ -443,8 +447,7 @@ static int sim_close(void *context, int handle) {
 
 static int sim_unlock(void *context, int directory, int handle) {
   struct simdisk *disk = context;
-  (void)directory;
-  disk->locked = false;
+  *lock_of(disk, directory) = false;
   return sim_close(context, handle);
 }
 

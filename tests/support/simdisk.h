@@ -106,7 +106,7 @@ struct simdisk {
   int change_count, version_count;
   int handles[SIM_HANDLES]; /* file of each open handle, -1: free */
   bool is_past_cache[SIM_HANDLES];
-  bool locked;
+  bool locked, archive_locked;
 
   uint64_t calls, syncs;
   uint64_t die_at, fail_at; /* 0: never */

@@ -113,7 +113,7 @@ void simdisk_stop_dropping(struct simdisk *disk) {
 
 void simdisk_restart(struct simdisk *disk) {
   for (int i = 0; i < SIM_HANDLES; i++) disk->handles[i] = -1;
-  disk->locked = disk->dead = disk->fail_for_good = false;
+  disk->locked = disk->archive_locked = disk->dead = disk->fail_for_good = false;
   disk->die_at = disk->fail_at = 0;
   for (int i = 0; i < disk->file_count; i++) simdisk_drop_pages(disk, &disk->files[i]);
   simdisk_collect(disk);

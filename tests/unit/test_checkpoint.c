@@ -209,6 +209,30 @@ Test(checkpoint, does_not_overwrite_what_another_directory_has_archived) {
   cr_assert(!segment_exists(1) && exists("archive/0000000000000001.log"));
 }
 
+/* Whatever comes there between a look at a name and the link: a copy under it would take its place. */
+static int64_t come_before_the_link(void *chooser, const struct sim_call *call) {
+  (void)chooser;
+  if (call->op == SIM_LINK && !exists("archive/0000000000000001.log"))
+    simdisk_duplicate(disk, CPN_MANIFEST_NAME, "archive/0000000000000001.log");
+  return 0;
+}
+
+Test(checkpoint, does_not_overwrite_what_comes_into_the_archive_meanwhile) {
+  world.options.archive_dir = "archive";
+  cr_assert_eq(world_open(&world), COUPON_OK);
+  (void)world_create(&world, 1, 10000, 1);
+  disk->meddle = come_before_the_link;
+  sell_segments(0);
+  checkpoint();
+  sell_segments(100);
+  checkpoint();
+  disk->meddle = NULL;
+  cr_assert(segment_exists(1), "what has its name in the archive is something else");
+  uint64_t size;
+  (void)simdisk_bytes(disk, "archive/0000000000000001.log", &size);
+  cr_assert_eq(size, CPN_BLOCK_SIZE, "it was overwritten");
+}
+
 /* --- when, and what it says ------------------------------------------------------------------------------ */
 
 Test(checkpoint, is_due_when_the_log_has_grown_by_so_much) {

@@ -264,3 +264,38 @@ Test(strangers, as_the_archives_owner_are_refused) {
   }
   expect_all_there();
 }
+
+Test(strangers, as_the_archives_lock_are_refused) {
+  char path[HELP_PATH_MAX], lock[HELP_PATH_MAX];
+  make_directory();
+  (void)help_join(path, archive, "lock");
+  cr_assert_eq(rename(path, help_join(lock, temp, "lock")), 0);
+  for (enum kind kind = 0; kind < KINDS; kind++) {
+    put(path, kind);
+    struct outcome outcome = try_to_open((struct attempt){.archiving = true});
+    cr_expect_eq(outcome.code, -COUPON_E_ACCESS, "%s: %d, %s", kind_names[kind], outcome.code, outcome.report.message);
+    take_away(path);
+  }
+  expect_all_there();
+}
+
+/* --- two engines, one archive ---------------------------------------------------------------------- */
+
+/* Segments of both have the same names there. */
+Test(strangers, with_an_archive_wait_until_its_engine_is_closed) {
+  char other[HELP_PATH_MAX];
+  const struct attempt plain = {.archiving = true};
+  struct coupon_options options = options_of(&plain);
+  make_directory();
+  coupon_engine *engine = help_open(help_join(other, temp, "other"), &options);
+  struct outcome outcome = try_to_open(plain);
+  cr_expect_eq(outcome.code, -COUPON_E_LOCKED, "in another process: %d", outcome.code);
+  cr_expect_str_eq(outcome.report.message, "another engine has the archive; give each one of its own");
+  struct coupon_report report = COUPON_REPORT_INIT;
+  coupon_engine *second;
+  cr_expect_eq(coupon_open(data, &options, &second, &report), COUPON_E_LOCKED, "in this one");
+  options.archive_dir = NULL;
+  cr_expect_eq(coupon_open(archive, &options, &second, &report), COUPON_E_LOCKED, "as a directory of its own");
+  help_close(engine);
+  expect_all_there();
+}
