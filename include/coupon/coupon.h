@@ -542,10 +542,11 @@ COUPON_API COUPON_MUST_CHECK coupon_status coupon_issue_uuid(coupon_engine *engi
  * Waits until the answer in `ticket` (as an earlier call on this engine filled it) is final or the deadline
  * passes, and completes it: the number, and the flag. With COUPON_POLL it only looks. An answer of an earlier
  * life of the directory that was not final then is void: ask coupon_lookup(), or issue again. Of a campaign that was
- * released since, the number is read from its file, whatever the deadline; it stays 0 where that cannot be read or is gone.
+ * released since, the number is read from its file, whatever the deadline; it stays 0 where the tickets are dropped.
  *
  * @return COUPON_OK: final; COUPON_NOT_FINAL; COUPON_E_IN_CALLBACK unless the deadline is COUPON_POLL;
- * COUPON_E_INVAL: this log has no such answer. @since 0.1.0
+ * COUPON_E_INVAL: this log has no such answer; faults of coupon_read_tickets(): the answer is final, as its flag says, but its
+ * number could not be read, and stays 0. @since 0.1.0
  */
 COUPON_API COUPON_MUST_CHECK coupon_status coupon_wait(coupon_engine *engine, struct coupon_ticket *ticket,
                                                        int64_t deadline);

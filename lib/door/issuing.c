@@ -28,9 +28,10 @@ coupon_status coupon_try_issue_batch(coupon_engine *engine, const struct coupon_
 }
 
 /* The flag, and the number of an answer that is a ticket, which the commit stage has given it by the time it is
- * final. False: the log has no such ticket at this position, so the answer is one of another engine, or of an
- * earlier life whose end was cut. */
-static bool complete(coupon_engine *engine, struct coupon_ticket *ticket) {
+ * final. COUPON_E_INVAL: the log has no such ticket at this position, so the answer is one of another engine, or of an
+ * earlier life whose end was cut. Of a campaign that was released while somebody waited the number is in a file: COUPON_NOT_FOUND,
+ * or why it cannot be read. */
+static coupon_status complete(coupon_engine *engine, struct coupon_ticket *ticket) {
   bool is_ticket =
       ticket->answer == COUPON_ISSUED || ticket->answer == COUPON_ALREADY_ISSUED || ticket->answer == COUPON_OK;
   cpn_rcu_read_lock();
@@ -40,12 +41,11 @@ static bool complete(coupon_engine *engine, struct coupon_ticket *ticket) {
   const struct cpn_campaign *campaign = cpn_directory_find(&engine->campaigns, ticket->campaign);
   bool live = campaign == NULL || cpn_campaign_is_live(campaign);
   cpn_rcu_read_unlock();
-  /* Released while we waited: the number is in the file. */
-  if (is_ticket && !live && ticket->number == 0) number = cpn_released_number(engine, campaign, ticket->lsn);
+  coupon_status status = live && is_ticket && final && number == 0 ? COUPON_E_INVAL : COUPON_OK;
+  if (!live && is_ticket && final && ticket->number == 0)
+    status = cpn_released_number(engine, campaign, ticket->lsn, &number);
   if (number != 0) ticket->number = number;
-  if (!is_ticket || !final || !live || number != 0) return true;
-  ticket->flags = 0;
-  return false;
+  return status;
 }
 
 static coupon_status issue(coupon_engine *engine, uint64_t campaign, uint64_t user, const unsigned char *uuid,
@@ -65,8 +65,8 @@ static coupon_status issue(coupon_engine *engine, uint64_t campaign, uint64_t us
   if (status < 0) cpn_wait_published(engine); /* places may have been given up */
   if (status >= 0) {
     coupon_status final = cpn_wait_final(engine, ticket->lsn, deadline);
-    bool known = complete(engine, ticket);
-    CPN_INVARIANT(3, known);
+    coupon_status known = complete(engine, ticket);
+    CPN_INVARIANT(3, known != COUPON_E_INVAL); /* else it stands, also where its number cannot be read */
     if (final == COUPON_E_FAILED) status = COUPON_E_FAILED;
   }
   return cpn_guest_end_visit(engine, &guest, status);
@@ -90,7 +90,10 @@ coupon_status coupon_wait(coupon_engine *engine, struct coupon_ticket *ticket, i
   if (cpn_guest_would_wait_in_callback(deadline)) return cpn_guest_end_visit(engine, &guest, COUPON_E_IN_CALLBACK);
   if (ticket->lsn > cpn_buffer_tail(&engine->buffer)) return cpn_guest_end_visit(engine, &guest, COUPON_E_INVAL);
   status = cpn_wait_final(engine, ticket->lsn, deadline);
-  if (!complete(engine, ticket)) status = COUPON_E_INVAL;
+  coupon_status known = complete(engine, ticket);
+  if (known == COUPON_NOT_FOUND) known = COUPON_E_INVAL;
+  if (known == COUPON_E_INVAL) ticket->flags = 0;
+  if (known != COUPON_OK) status = known;
   /* It may have become final between the two looks: status and flag say the same. */
   if (status == COUPON_NOT_FINAL && (ticket->flags & COUPON_TICKET_FINAL) != 0) status = COUPON_OK;
   return cpn_guest_end_visit(engine, &guest, status);

@@ -113,8 +113,10 @@ coupon_status cpn_released_tickets(coupon_engine *engine, uint64_t campaign, uin
 coupon_status cpn_released_lookup(coupon_engine *engine, uint64_t campaign, uint64_t user, const unsigned char *uuid,
                                   struct coupon_ticket *ticket, uint64_t *count);
 
-/* The number of the ticket with this LSN in such a file; 0: there is none, or it cannot be read. */
-uint64_t cpn_released_number(coupon_engine *engine, const struct cpn_campaign *campaign, uint64_t lsn);
+/* The number of the ticket with this LSN in such a file. COUPON_OK, with 0 where the tickets are dropped; COUPON_NOT_FOUND: there
+ * is no such ticket; or why the file cannot be read. */
+coupon_status cpn_released_number(coupon_engine *engine, const struct cpn_campaign *campaign, uint64_t lsn,
+                                  uint64_t *number);
 
 /* Whether the tickets file that a checkpoint speaks of is there, by its first block. */
 CPN_MUST_CHECK coupon_status cpn_released_check(coupon_engine *engine, const unsigned char *identity,

@@ -187,9 +187,13 @@ static bool has_lsn(void *context, uint64_t number, const uint64_t words[CPN_TIC
   return words[2] < wanted->lsn;
 }
 
-uint64_t cpn_released_number(coupon_engine *engine, const struct cpn_campaign *campaign, uint64_t lsn) {
+coupon_status cpn_released_number(coupon_engine *engine, const struct cpn_campaign *campaign, uint64_t lsn,
+                                  uint64_t *number) {
   struct wanted_lsn wanted = {.lsn = lsn};
-  return read_released(engine, campaign, 1, has_lsn, &wanted) == COUPON_OK ? wanted.number : 0;
+  coupon_status status = read_released(engine, campaign, 1, has_lsn, &wanted);
+  *number = status == COUPON_OK ? wanted.number : 0;
+  if (status == COUPON_E_RELEASED) return COUPON_OK;
+  return status == COUPON_OK && wanted.number == 0 ? COUPON_NOT_FOUND : status;
 }
 
 /* --- what is asked ------------------------------------------------------------------------------- */

@@ -253,6 +253,44 @@ Test(release, whose_file_is_damaged_says_so_when_it_is_read) {
   }
 }
 
+/* An answer that was given before, as its caller has it. */
+static struct coupon_ticket given_before(void) {
+  struct coupon_ticket ticket = COUPON_TICKET_INIT;
+  cr_assert_eq(coupon_lookup(world.engine, 1, 1003, &ticket, NULL), COUPON_OK);
+  ticket.number = 0;
+  ticket.flags = 0;
+  return ticket;
+}
+
+Test(release, whose_file_cannot_be_read_says_so_to_those_who_wait_for_a_number) {
+  static const char *const what[] = {"damaged", "missing", "unreadable"};
+  sell_out(COUPON_USER_U64, 1, 30);
+  const struct coupon_ticket before = given_before();
+  release();
+  uint64_t size;
+  unsigned char *bytes = simdisk_bytes(disk, FILE_NAME, &size);
+  for (int i = 0; i < 3; i++) {
+    struct coupon_ticket ticket = before;
+    if (i == 0) bytes[size - 1] ^= 16;
+    if (i == 1) simdisk_remove(disk, FILE_NAME);
+    disk->fail_at = i == 2 ? disk->calls + 1 : 0;
+    disk->fail_errno = EIO;
+    cr_expect_eq(coupon_wait(world.engine, &ticket, COUPON_POLL), i == 2 ? COUPON_E_IO : COUPON_E_CORRUPT, "%s",
+                 what[i]);
+    cr_expect_eq(ticket.flags, COUPON_TICKET_FINAL, "%s", what[i]);
+    cr_expect_eq(ticket.number, 0, "%s", what[i]);
+  }
+}
+
+Test(release, has_no_number_for_an_answer_that_was_never_given) {
+  sell_out(COUPON_USER_U64, 1, 30);
+  struct coupon_ticket ticket = given_before();
+  release();
+  ticket.lsn -= 8;
+  cr_expect_eq(coupon_wait(world.engine, &ticket, COUPON_POLL), COUPON_E_INVAL);
+  cr_expect_eq(ticket.flags, 0);
+}
+
 Test(release, whose_file_is_missing_is_a_damaged_checkpoint) {
   sell_out(COUPON_USER_U64, 1, 30);
   release();
