@@ -146,6 +146,7 @@ static const char *impossible(const unsigned char *h) {
   uint64_t payload = read_u32(h + FRAME_PAYLOAD), first_lsn = read_u64(h + FRAME_FIRST_LSN);
   if (payload < 8 || payload % 8 != 0) return "a frame has a length that no frame has";
   if (first_lsn % 8 != 0 || first_lsn > LSN_MAX) return "a frame begins at an LSN where no frame can";
+  if (read_u64(h + FRAME_LIFE) == UINT64_MAX) return "a frame is of a life that no other could follow";
   return read_u64(h + FRAME_SYNCED_LSN) > first_lsn ? "a frame calls itself synced before it was written" : NULL;
 }
 

@@ -194,6 +194,15 @@ static coupon_status begin_life(coupon_engine *engine, struct cpn_fault *fault) 
   return done < 0 ? cpn_fault_from_io(fault, done, "", "cannot begin a life in the log") : COUPON_OK;
 }
 
+/* Nobody opens a directory so often: somebody has made the log say so. */
+static coupon_status check_life(const struct cpn_reader *reader, struct cpn_fault *fault) {
+  if (reader->life < CPN_LIFE_MAX) return COUPON_OK;
+  char name[CPN_SEGMENT_NAME_SIZE];
+  cpn_segment_name(reader->last_number, name);
+  return cpn_fault_set(fault, COUPON_E_CORRUPT, name, reader->offset,
+                       "by its log the directory was opened as often as can be; restore it from a copy");
+}
+
 /* --- for writing --------------------------------------------------------------------------------- */
 
 static coupon_status open_and_lock(coupon_engine *engine, const char *path, struct cpn_fault *fault) {
@@ -251,6 +260,7 @@ coupon_status cpn_recovery_write(coupon_engine *engine, const char *path, struct
   if (status == COUPON_OK && !fresh) status = forget_hint(engine, fault);
   if (status == COUPON_OK && fresh) status = cpn_manifest_create(engine, &reader.manifest, fault);
   if (status == COUPON_OK) status = restore_all(engine, &reader, report, fault);
+  if (status == COUPON_OK) status = check_life(&reader, fault);
   fill_report(engine, &reader, report);
   if (status == COUPON_OK && !fresh) status = cpn_manifest_name_again(engine, &reader, fault);
   if (status != COUPON_OK) return status;

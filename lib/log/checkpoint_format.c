@@ -129,7 +129,7 @@ enum cpn_decoded cpn_checkpoint_header_decode(struct cpn_checkpoint_header *head
   header->digest = cpn_get_u64(block + CHECKPOINT_DIGEST);
   header->written_ns = cpn_get_u64(block + CHECKPOINT_WRITTEN);
   bool possible = header->lsn <= COUPON_LSN_MAX && header->lsn % 8 == 0 && header->lsn != 0 && header->life != 0 &&
-                  header->life != UINT64_MAX && header->segment != 0 && header->offset > CPN_BLOCK_SIZE &&
+                  header->life <= CPN_LIFE_MAX && header->segment != 0 && header->offset > CPN_BLOCK_SIZE &&
                   header->offset % CPN_BLOCK_SIZE == 0 && header->campaigns <= COUPON_CAMPAIGNS_MAX &&
                   header->size % CPN_BLOCK_SIZE == 0;
   return possible ? CPN_DECODED_OK : CPN_DECODED_DAMAGED;

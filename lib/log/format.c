@@ -229,7 +229,8 @@ enum cpn_decoded cpn_frame_decode(struct cpn_frame *frame, const unsigned char *
   frame->offset = offset;
   frame->body_checksum = cpn_get_u64(header + FRAME_BODY_CHECKSUM);
   bool possible = frame->payload_bytes >= 8 && frame->payload_bytes % 8 == 0 && frame->first_lsn % 8 == 0 &&
-                  frame->first_lsn <= COUPON_LSN_MAX && frame->synced_lsn <= frame->first_lsn;
+                  frame->first_lsn <= COUPON_LSN_MAX && frame->synced_lsn <= frame->first_lsn &&
+                  frame->life <= CPN_LIFE_MAX;
   return possible ? CPN_DECODED_OK : CPN_DECODED_DAMAGED;
 }
 

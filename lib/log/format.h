@@ -72,6 +72,7 @@ uint64_t cpn_segment_number(const char *name);
 /* --- frames ------------------------------------------------------------------------------------- */
 
 #define CPN_FRAME_HEADER_SIZE 64u
+#define CPN_LIFE_MAX (UINT64_MAX - 1) /* the number of any life is one that another can follow */
 /* Records of one frame, in bytes as LSNs count: what one commit writes at once. Larger groups gain nothing in bandwidth. */
 #define CPN_FRAME_PAYLOAD_MAX (UINT32_C(1) << 20)
 /* Bytes that a joined ticket's record has and the file has not: a head and a time (log/join.h). */

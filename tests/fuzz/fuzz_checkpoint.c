@@ -201,7 +201,10 @@ static int look_at(const uint8_t *data, size_t size, bool pages) {
     if (again || !pages) seen = judge_digest(engine); /* hundreds of tickets, which have been compared */
     judge_end(engine);
   }
-  if (again) write_and_read(engine != NULL ? COUPON_OK : report.status, seen, (what & JUDGE_GOES_ON) != 0);
+  /* Where the last life there is has been, no other can follow. */
+  const bool is_last = report.checkpoint == 1 && told.finding.life == UINT64_MAX - 1;
+  const coupon_status expected = engine == NULL ? report.status : is_last ? COUPON_E_CORRUPT : COUPON_OK;
+  if (again) write_and_read(expected, seen, (what & JUDGE_GOES_ON) != 0);
   return 0;
 }
 

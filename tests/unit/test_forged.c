@@ -206,15 +206,15 @@ Test(forged, tickets_files_are_refused_when_they_are_read) {
 
 /* --- the log ---------------------------------------------------------------------------------------- */
 
-/* Behind a checkpoint at one of the last LSNs that there are, a life begins that ends beyond them. */
-Test(forged, frames_beyond_the_last_lsn_are_damage) {
-  const uint64_t lsn = COUPON_LSN_MAX - 16;
+/* A checkpoint at this LSN, and behind it a log that is nothing but the beginning of this life. */
+static void begin_life(uint64_t lsn, uint64_t number) {
   uint64_t size;
   unsigned char *block = simdisk_bytes(disk, newest, &size);
   cpn_put_u64(block + 40, lsn);
+  cpn_put_u64(block + 48, number - 1);
   cpn_put_u64(block + CHECKSUM, cpn_checksum(block, CHECKSUM));
   struct cpn_frame frame = {.first_lsn = lsn,
-                            .life = cpn_get_u64(block + 48) + 1,
+                            .life = number,
                             .segment = cpn_get_u64(block + 64) + 1, /* the one before is full */
                             .offset = CPN_BLOCK_SIZE,
                             .payload_bytes = CPN_WORDS_LIFE * 8};
@@ -225,13 +225,41 @@ Test(forged, frames_beyond_the_last_lsn_are_damage) {
   unsigned char *header = simdisk_bytes(disk, name, &size), *bytes = header + CPN_BLOCK_SIZE;
   cpn_put_u64(header + 40, lsn);
   cpn_put_u64(header + CHECKSUM, cpn_checksum(header, CHECKSUM));
-  const struct cpn_record life = {.type = CPN_RECORD_LIFE, .life = frame.life, .began_lsn = lsn};
+  memset(bytes, 0, size - CPN_BLOCK_SIZE);
+  const struct cpn_record life = {.type = CPN_RECORD_LIFE, .life = number, .began_lsn = lsn};
   uint64_t words[CPN_WORDS_LIFE];
   words[0] = cpn_record_encode(&life, words);
   for (size_t i = 0; i < CPN_WORDS_LIFE; i++) cpn_put_u64(bytes + CPN_FRAME_HEADER_SIZE + i * 8, words[i]);
   cpn_frame_seal(&frame, block + IDENTITY, bytes);
-  world.options.read_only = 1;
+}
+
+static void expect_refused(bool read_only, const char *message) {
+  world.options.read_only = read_only;
   cr_expect_eq(world_open(&world), COUPON_E_CORRUPT, "%s", coupon_status_name(world.report.status));
-  cr_expect_not_null(strstr(world.report.message, "beyond the last"), "%s", world.report.message);
+  cr_expect_not_null(strstr(world.report.message, message), "%s", world.report.message);
   world_abandon(&world);
+}
+
+/* It ends beyond the last LSN that there is. */
+Test(forged, frames_beyond_the_last_lsn_are_damage) {
+  begin_life(COUPON_LSN_MAX - 16, 5);
+  expect_refused(true, "beyond the last");
+}
+
+Test(forged, frames_of_a_life_that_no_other_can_follow_are_damage) {
+  begin_life(UINT64_C(1) << 40, UINT64_MAX);
+  expect_refused(true, "makes no sense");
+  expect_refused(false, "makes no sense");
+}
+
+/* Its own life would have that number. */
+Test(forged, the_last_life_is_not_followed_by_another) {
+  begin_life(UINT64_C(1) << 40, UINT64_MAX - 1);
+  for (int i = 0; i < 2; i++) {
+    expect_refused(false, "as often as can be");
+    world.options.read_only = 1;
+    cr_expect_eq(world_open(&world), COUPON_OK, "what it holds can be read: %s", world.report.message);
+    expect_all_there(&world);
+    world_close(&world);
+  }
 }
