@@ -28,9 +28,9 @@
  *   above 1 MiB, or below that of the struct here, is refused as one that was never set. struct coupon_request alone
  *   has no size, and stays as it is.
  * - Strings and structs that are passed in are read, or copied, before the call returns.
- * - Calls preserve errno, do not act on pthread_cancel(), install no handler, and print nothing. Cancellation of the
- *   asynchronous type, which POSIX allows in next to no function, is held off by calls that may wait, not by the
- *   others.
+ * - Calls preserve errno, do not act on pthread_cancel(), install no handler, and print nothing. While one syncs, signals
+ *   to its thread wait: a sync that is interrupted is one that has failed. Cancellation of the asynchronous type, which
+ *   POSIX allows in next to no function, is held off by calls that may wait, not by the others.
  * - "Decides" below means: does not wait for the disk, nor for another caller, except for a
  *   concurrent request of the same user in the same campaign.
  * - A user is a number or 16 bytes (a UUID): a campaign says which at its creation. Calls whose name ends

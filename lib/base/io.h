@@ -3,9 +3,15 @@
  * Files, the only way to them. Everything the library does to a file system goes through `struct cpn_io`,
  * so that a test can put a disk behind it that tears, forgets, fails or fills up.
  *
- * The operations are raw: each returns what the system call said (a count or handle >= 0, or -errno) and
- * tries nothing again. What is tried again (a short or interrupted read or write, never a sync) is decided
- * once, in cpn_io_read_all() and cpn_io_write_all().
+ * The operations are raw: each returns what the system call said (a count or handle >= 0, or -errno). What is tried again
+ * is decided once, below: a short or interrupted read or write, an interrupted open. (Those that are more than one system call
+ * see to it themselves that an interrupted open of theirs is.) All else that is interrupted counts as failed:
+ *
+ * - a sync. Linux tells an error of writing back once, and a sync that ends for another reason takes it along unsaid
+ *   (file_write_and_wait_range()), so another sync after it might say that all is well. Signals are held off meanwhile: no
+ *   signal to a caller's thread stops an engine;
+ * - a rename, a link, a removal: whether it has taken effect cannot be known;
+ * - a close: the handle is gone.
  */
 #ifndef CPN_BASE_IO_H
 #define CPN_BASE_IO_H
@@ -63,6 +69,14 @@ CPN_MUST_CHECK int64_t cpn_io_read_all(const struct cpn_io *io, int file, uint64
 
 /* Writes all of it, or returns -errno. A disk that takes nothing and reports nothing is EIO. */
 CPN_MUST_CHECK int cpn_io_write_all(const struct cpn_io *io, int file, uint64_t offset, const void *from, size_t size);
+
+/* As open(), until it is not interrupted. A new file is one then, too: where others do what is asked of the file system, a call
+ * that was interrupted may have made it, and it is made anew. */
+CPN_MUST_CHECK int cpn_io_open(const struct cpn_io *io, int directory, const char *name, enum cpn_io_mode mode);
+
+/* Once, with signals held off. */
+CPN_MUST_CHECK int cpn_io_sync(const struct cpn_io *io, int file);
+CPN_MUST_CHECK int cpn_io_sync_directory(const struct cpn_io *io, int directory);
 
 /* A new file, read and write, for one that may still have its name from an attempt that failed, also to tidy up. */
 CPN_MUST_CHECK int cpn_io_create_anew(const struct cpn_io *io, int directory, const char *name);

@@ -22,6 +22,14 @@
 
 static int result(int returned) { return returned < 0 ? -errno : returned; }
 
+/* -errno, or the descriptor; not interrupted. */
+static int open_at(int directory, const char *name, int flags) {
+  int file;
+  do file = openat(directory, name, flags | O_CLOEXEC, 0600);
+  while (file < 0 && errno == EINTR);
+  return result(file);
+}
+
 /* --- directories ------------------------------------------------------------------------------ */
 
 /* The entry of a directory is durable only when its parent is synced. One that was there may be one whose maker was killed
@@ -29,8 +37,8 @@ static int result(int returned) { return returned < 0 ? -errno : returned; }
  * mount point, a file system without such a thing. */
 static int sync_parent(int directory, bool made) {
   struct stat here, there;
-  int parent = openat(directory, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (parent < 0) return made ? -errno : 0;
+  int parent = open_at(directory, "..", O_RDONLY | O_DIRECTORY);
+  if (parent < 0) return made ? parent : 0;
   bool entry = made || (fstat(directory, &here) == 0 && fstat(parent, &there) == 0 && here.st_dev == there.st_dev);
   int error = entry ? result(fsync(parent)) : 0;
   (void)close(parent);
@@ -46,8 +54,8 @@ static int posix_open_directory(void *context, const char *path, bool create) {
     /* The umask may have taken bits away, even those that let us open it. */
     if (made && chmod(path, 0700) < 0) return -errno;
   }
-  int directory = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (directory < 0) return -errno;
+  int directory = open_at(AT_FDCWD, path, O_RDONLY | O_DIRECTORY);
+  if (directory < 0) return directory;
   int error = create ? sync_parent(directory, made) : 0;
   if (error < 0) {
     (void)close(directory);
@@ -58,8 +66,8 @@ static int posix_open_directory(void *context, const char *path, bool create) {
 
 static int posix_list(void *context, int directory, cpn_io_list_fn *each, void *each_context) {
   (void)context;
-  int copy = openat(directory, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC); /* closedir() closes it */
-  if (copy < 0) return -errno;
+  int copy = open_at(directory, ".", O_RDONLY | O_DIRECTORY); /* closedir() closes it */
+  if (copy < 0) return copy;
   DIR *stream = fdopendir(copy);
   if (stream == NULL) {
     int error = -errno;
@@ -163,8 +171,8 @@ static int posix_allocate(void *context, int file, uint64_t size) {
  * device takes blocks as small as ours is asked by reading one. */
 static int posix_open_durable(void *context, int directory, const char *name) {
   (void)context;
-  int file = openat(directory, name, FLAGS | O_RDWR | O_DIRECT | O_DSYNC);
-  if (file < 0) return errno == EINVAL ? -EOPNOTSUPP : -errno;
+  int file = open_at(directory, name, FLAGS | O_RDWR | O_DIRECT | O_DSYNC);
+  if (file < 0) return file == -EINVAL ? -EOPNOTSUPP : file;
   _Alignas(4096) unsigned char block[512];
   if (pread(file, block, sizeof block, sizeof block) == (ssize_t)sizeof block) return file;
   (void)close(file);
@@ -219,13 +227,21 @@ static struct held **list_find(const struct stat *directory) {
   return at;
 }
 
+/* Of a remote file this can be interrupted; nothing is locked then. */
+static int lock_byte(int file, int command, struct flock *byte) {
+  int error;
+  do error = result(fcntl(file, command, byte));
+  while (error == -EINTR);
+  return error;
+}
+
 /* With the list locked. */
 static int lock_file(int directory, const char *name) {
-  int file = openat(directory, name, FLAGS | O_RDWR | O_CREAT, 0600);
-  file = file < 0 ? -errno : only_a_file(file);
+  int file = open_at(directory, name, FLAGS | O_RDWR | O_CREAT);
+  if (file >= 0) file = only_a_file(file);
   if (file < 0) return file;
   struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 0, .l_len = 1};
-  int error = fchmod(file, 0600) < 0 || fcntl(file, F_SETLK, &whole) < 0 ? -errno : 0;
+  int error = fchmod(file, 0600) < 0 ? -errno : lock_byte(file, F_SETLK, &whole);
   if (error < 0) {
     (void)close(file);
     return error == -EACCES ? -EAGAIN : error; /* POSIX allows either for "held by another" */
@@ -276,11 +292,12 @@ static int posix_is_locked(void *context, int directory, const char *name) {
   list_lock();
   int answer = *list_find(&status) != NULL;
   if (!answer) {
-    int file = openat(directory, name, FLAGS | O_RDONLY);
-    file = file < 0 ? -errno : only_a_file(file);
+    int file = open_at(directory, name, FLAGS | O_RDONLY);
+    if (file >= 0) file = only_a_file(file);
     if (file >= 0) {
       struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 0, .l_len = 1};
-      answer = fcntl(file, F_GETLK, &whole) < 0 ? -errno : whole.l_type != F_UNLCK;
+      answer = lock_byte(file, F_GETLK, &whole);
+      if (answer == 0) answer = whole.l_type != F_UNLCK;
       (void)close(file);
     } else if (file != -ENOENT) {
       answer = file;

@@ -15,7 +15,7 @@
 
 /* A directory of an engine, perhaps this one's: a segment would seem to be archived where it is. 1, 0 or -errno. */
 static int is_an_engines(const struct cpn_io *io, int archive) {
-  int file = io->open(io->context, archive, CPN_OWNER_NAME, CPN_IO_READ);
+  int file = cpn_io_open(io, archive, CPN_OWNER_NAME, CPN_IO_READ);
   if (file < 0) return file == -ENOENT ? 0 : file;
   (void)io->close(io->context, file);
   return 1;
@@ -67,9 +67,9 @@ static int copy_bytes(const struct cpn_io *io, int from, int to, uint64_t size) 
 
 /* The copy under its temporary name, synced. */
 static int copy_aside(const struct cpn_io *io, int directory, int archive, const char *name) {
-  int from = io->open(io->context, directory, name, CPN_IO_READ);
+  int from = cpn_io_open(io, directory, name, CPN_IO_READ);
   if (from < 0) return from;
-  int to = io->open(io->context, archive, CPN_ARCHIVE_TEMPORARY_NAME, CPN_IO_CREATE);
+  int to = cpn_io_open(io, archive, CPN_ARCHIVE_TEMPORARY_NAME, CPN_IO_CREATE);
   if (to < 0) {
     (void)io->close(io->context, from);
     return to;
@@ -77,7 +77,7 @@ static int copy_aside(const struct cpn_io *io, int directory, int archive, const
   uint64_t size = 0;
   int error = io->size(io->context, from, &size);
   if (error == 0) error = copy_bytes(io, from, to, size);
-  if (error == 0) error = io->sync(io->context, to);
+  if (error == 0) error = cpn_io_sync(io, to);
   (void)io->close(io->context, to);
   (void)io->close(io->context, from);
   return error;
@@ -116,9 +116,9 @@ static int same_bytes(const struct cpn_io *io, int ours, int theirs) {
  * else has: another directory's, or this one's before it was brought back from a copy, which only the bytes tell. */
 static int is_there(coupon_engine *engine, const char *name) {
   const struct cpn_io *io = engine->env.io;
-  int theirs = io->open(io->context, engine->checkpoints.archive, name, CPN_IO_READ);
+  int theirs = cpn_io_open(io, engine->checkpoints.archive, name, CPN_IO_READ);
   if (theirs < 0) return theirs == -ENOENT ? 0 : theirs;
-  int ours = io->open(io->context, engine->directory, name, CPN_IO_READ);
+  int ours = cpn_io_open(io, engine->directory, name, CPN_IO_READ);
   int same = ours < 0 ? ours : same_bytes(io, ours, theirs);
   if (ours >= 0) (void)io->close(io->context, ours);
   (void)io->close(io->context, theirs);
@@ -139,5 +139,5 @@ int cpn_archive_put(coupon_engine *engine, uint64_t segment) {
   if (error == -ENOENT || error == -EEXIST) return error; /* EEXIST: since we looked */
   /* Another file system, or one without links. */
   if (error < 0) error = copy(io, engine->directory, archive, name);
-  return error < 0 ? error : io->sync_directory(io->context, archive);
+  return error < 0 ? error : cpn_io_sync_directory(io, archive);
 }

@@ -190,7 +190,7 @@ static coupon_status sync_log(coupon_engine *engine, uint64_t segment, struct cp
   const struct cpn_io *io = engine->env.io;
   char name[CPN_SEGMENT_NAME_SIZE];
   cpn_segment_name(segment, name);
-  int file = io->open(io->context, engine->directory, name, CPN_IO_WRITE);
+  int file = cpn_io_open(io, engine->directory, name, CPN_IO_WRITE);
   if (file < 0) return failed(fault, file, name, "cannot open a log segment to sync it");
   int error = cpn_segment_sync_other(&engine->log, file);
   (void)io->close(io->context, file);

@@ -15,7 +15,7 @@ static int write_temporary(const struct cpn_io *io, int directory, const struct 
   unsigned char block[CPN_BLOCK_SIZE];
   cpn_manifest_encode(manifest, block);
   int error = cpn_io_write_all(io, file, 0, block, sizeof block);
-  if (error == 0) error = io->sync(io->context, file);
+  if (error == 0) error = cpn_io_sync(io, file);
   (void)io->close(io->context, file);
   return error;
 }

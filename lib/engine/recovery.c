@@ -163,8 +163,8 @@ static coupon_status repair(coupon_engine *engine, const struct cpn_reader *read
   int error = cpn_segment_resume(log, reader->last_number, reader->file_size, reader->offset, reader->lsn);
   if (error == 0) error = rewrite(io, log->file, reader, piece);
   if (error == 0) error = cpn_io_write_zeros(io, log->file, reader->offset, reader->tail_end);
-  if (error == 0) error = io->sync(io->context, log->file);
-  if (error == 0) error = io->sync_directory(io->context, engine->directory);
+  if (error == 0) error = cpn_io_sync(io, log->file);
+  if (error == 0) error = cpn_io_sync_directory(io, engine->directory);
   free(piece);
   return error < 0 ? cpn_fault_from_io(fault, error, name, "cannot make the recovered log durable") : COUPON_OK;
 }
@@ -216,9 +216,9 @@ static coupon_status open_and_lock(coupon_engine *engine, const char *path, stru
                          "another engine has the directory open; close it, or open with read_only");
   if (engine->lock_file < 0)
     return cpn_fault_from_io(fault, engine->lock_file, CPN_LOCK_NAME, "cannot lock the directory");
-  engine->owner_file = io->open(io->context, engine->directory, CPN_OWNER_NAME, CPN_IO_WRITE);
+  engine->owner_file = cpn_io_open(io, engine->directory, CPN_OWNER_NAME, CPN_IO_WRITE);
   if (engine->owner_file == -ENOENT)
-    engine->owner_file = io->open(io->context, engine->directory, CPN_OWNER_NAME, CPN_IO_CREATE);
+    engine->owner_file = cpn_io_open(io, engine->directory, CPN_OWNER_NAME, CPN_IO_CREATE);
   if (engine->owner_file < 0)
     return cpn_fault_from_io(fault, engine->owner_file, CPN_OWNER_NAME, "cannot open the file for the hint");
   return cpn_archive_open(engine, fault);
@@ -285,7 +285,7 @@ coupon_status cpn_recovery_write(coupon_engine *engine, const char *path, struct
 static coupon_status read_hint(coupon_engine *engine, const struct cpn_manifest *manifest, uint64_t *limit_lsn,
                                struct cpn_fault *fault) {
   const struct cpn_io *io = engine->env.io;
-  int file = io->open(io->context, engine->directory, CPN_OWNER_NAME, CPN_IO_READ);
+  int file = cpn_io_open(io, engine->directory, CPN_OWNER_NAME, CPN_IO_READ);
   *limit_lsn = UINT64_MAX;
   if (file == -ENOENT) return COUPON_OK;
   if (file < 0) return cpn_fault_from_io(fault, file, CPN_OWNER_NAME, "cannot read the owner's hint");

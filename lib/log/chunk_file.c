@@ -34,7 +34,7 @@ static int flush(struct cpn_chunk_writer *writer) {
   writer->used = 0;
   if (writer->written - writer->synced < CPN_CHUNK_SYNC_EVERY) return 0;
   writer->synced = writer->written;
-  return writer->io->sync(writer->io->context, writer->file);
+  return cpn_io_sync(writer->io, writer->file);
 }
 
 unsigned char *cpn_chunk_writer_room(struct cpn_chunk_writer *writer, size_t payload_max, int *error) {
@@ -57,7 +57,7 @@ void cpn_chunk_writer_add(struct cpn_chunk_writer *writer, struct cpn_chunk *chu
 int cpn_chunk_writer_finish(struct cpn_chunk_writer *writer, const unsigned char *block) {
   int error = flush(writer);
   if (error == 0) error = cpn_io_write_all(writer->io, writer->file, 0, block, CPN_BLOCK_SIZE);
-  if (error == 0 && !CPN_MISTAKE(CHECKPOINT_UNSYNCED)) error = writer->io->sync(writer->io->context, writer->file);
+  if (error == 0 && !CPN_MISTAKE(CHECKPOINT_UNSYNCED)) error = cpn_io_sync(writer->io, writer->file);
   if (error < 0) return error;
   (void)writer->io->close(writer->io->context, writer->file);
   free(writer->piece);
@@ -98,7 +98,7 @@ coupon_status cpn_chunk_reader_open(struct cpn_chunk_reader *reader, const struc
     cpn_checkpoint_name(number, reader->name);
   else
     cpn_tickets_file_name(number, reader->name);
-  reader->file = io->open(io->context, directory, reader->name, CPN_IO_READ);
+  reader->file = cpn_io_open(io, directory, reader->name, CPN_IO_READ);
   if (reader->file == -ENOENT)
     return cpn_chunk_reader_damaged(reader, fault, "a file that the directory needs is missing");
   if (reader->file < 0) return failed(reader, reader->file, fault);

@@ -35,7 +35,7 @@ uint64_t cpn_reader_last_segment(const struct cpn_io *io, int directory) {
 static int64_t first_segment_is_used(const struct cpn_io *io, int directory) {
   char name[CPN_SEGMENT_NAME_SIZE];
   cpn_segment_name(1, name);
-  int file = io->open(io->context, directory, name, CPN_IO_READ);
+  int file = cpn_io_open(io, directory, name, CPN_IO_READ);
   if (file < 0) return file;
   int64_t answer = 0;
   for (uint64_t at = CPN_BLOCK_SIZE; answer == 0; at += CPN_BLOCK_SIZE) {
@@ -64,7 +64,7 @@ static coupon_status without_manifest(const struct cpn_io *io, int directory, st
 
 coupon_status cpn_reader_manifest(const struct cpn_io *io, int directory, struct cpn_manifest *manifest,
                                   struct cpn_fault *fault) {
-  int file = io->open(io->context, directory, CPN_MANIFEST_NAME, CPN_IO_READ);
+  int file = cpn_io_open(io, directory, CPN_MANIFEST_NAME, CPN_IO_READ);
   if (file == -ENOENT) return without_manifest(io, directory, fault);
   if (file < 0) return cpn_fault_from_io(fault, file, CPN_MANIFEST_NAME, "cannot open the manifest");
   unsigned char block[CPN_BLOCK_SIZE];

@@ -36,7 +36,7 @@ coupon_status cpn_reader_segment_open(struct cpn_reader_segment *segment, const 
   const struct cpn_io *io = reader->io;
   *segment = (struct cpn_reader_segment){.io = io, .number = number, .ahead = reader->ahead, .window = window};
   cpn_segment_name(number, segment->name);
-  segment->file = io->open(io->context, reader->directory, segment->name, CPN_IO_READ);
+  segment->file = cpn_io_open(io, reader->directory, segment->name, CPN_IO_READ);
   if (segment->file == -ENOENT)
     return cpn_fault_set(fault, COUPON_E_CORRUPT, segment->name, 0,
                          "a log segment is missing; restore the directory from a copy");

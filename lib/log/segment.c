@@ -24,18 +24,18 @@ static void count_sync(struct cpn_segment_log *log, int64_t begin) {
 }
 
 /* The first failure is written down before the lock is given back: whoever comes second must not hear that all is well. */
-static int sync_once(struct cpn_segment_log *log, int (*sync)(void *context, int handle), int handle) {
+static int sync_once(struct cpn_segment_log *log, int (*sync)(const struct cpn_io *io, int handle), int handle) {
   (void)pthread_mutex_lock(&log->sync_lock);
-  int error = log->sync_failed ? -EIO : sync(log->io->context, handle);
+  int error = log->sync_failed ? -EIO : sync(log->io, handle);
   if (error < 0) log->sync_failed = true;
   (void)pthread_mutex_unlock(&log->sync_lock);
   return error;
 }
 
-int cpn_segment_sync_other(struct cpn_segment_log *log, int file) { return sync_once(log, log->io->sync, file); }
+int cpn_segment_sync_other(struct cpn_segment_log *log, int file) { return sync_once(log, cpn_io_sync, file); }
 
 int cpn_segment_sync_directory(struct cpn_segment_log *log) {
-  return sync_once(log, log->io->sync_directory, log->directory);
+  return sync_once(log, cpn_io_sync_directory, log->directory);
 }
 
 static int sync_file(struct cpn_segment_log *log, int file) {
@@ -92,7 +92,7 @@ int cpn_segment_create(struct cpn_segment_log *log, uint64_t number, uint64_t fi
   cpn_segment_name(number, name);
   int file = cpn_spare_take(&log->spare, log->segment_size);
   const bool is_empty = file < 0;
-  if (is_empty) file = io->open(io->context, log->directory, CPN_SEGMENT_TEMPORARY_NAME, CPN_IO_CREATE);
+  if (is_empty) file = cpn_io_open(io, log->directory, CPN_SEGMENT_TEMPORARY_NAME, CPN_IO_CREATE);
   if (file < 0) return file;
   int error = make_file(log, file, number, first_lsn, is_empty);
   if (error == 0) error = io->rename(io->context, log->directory, CPN_SEGMENT_TEMPORARY_NAME, name);
@@ -116,7 +116,7 @@ int cpn_segment_create(struct cpn_segment_log *log, uint64_t number, uint64_t fi
 int cpn_segment_resume(struct cpn_segment_log *log, uint64_t number, uint64_t size, uint64_t offset, uint64_t lsn) {
   char name[CPN_SEGMENT_NAME_SIZE];
   cpn_segment_name(number, name);
-  int file = log->io->open(log->io->context, log->directory, name, CPN_IO_WRITE);
+  int file = cpn_io_open(log->io, log->directory, name, CPN_IO_WRITE);
   if (file < 0) return file;
   go_on_in(log, file, name);
   log->number = number;

@@ -97,7 +97,7 @@ static int allocate(const struct cpn_spare *spare, int file) {
   const struct cpn_io *io = spare->io;
   int error = io->allocate == NULL ? -EOPNOTSUPP : io->allocate(io->context, file, spare->size);
   if (error == -EOPNOTSUPP) return 0;
-  if (error == 0) error = io->sync(io->context, file);
+  if (error == 0) error = cpn_io_sync(io, file);
   return error < 0 ? error : 1;
 }
 
@@ -110,7 +110,7 @@ static int fill_slowly(struct cpn_spare *spare, int file) {
   for (uint64_t at = 0; at < spare->size && error == 0 && !hurrying(spare) && !stopping(spare); at += PIECE_SIZE) {
     int64_t begin = cpn_monotonic_ns();
     error = cpn_io_write_zeros(io, durable >= 0 ? durable : file, at, cpn_min_u64(spare->size, at + PIECE_SIZE));
-    if (error == 0 && durable < 0) error = io->sync(io->context, file);
+    if (error == 0 && durable < 0) error = cpn_io_sync(io, file);
     pause_after(spare, begin);
   }
   if (durable >= 0) (void)io->close(io->context, durable);
@@ -123,12 +123,12 @@ static int fill_at_once(struct cpn_spare *spare, int file) {
     if (stopping(spare)) return -ECANCELED;
     error = cpn_io_write_zeros(spare->io, file, at, cpn_min_u64(spare->size, at + PIECE_SIZE));
   }
-  return error < 0 ? error : spare->io->sync(spare->io->context, file);
+  return error < 0 ? error : cpn_io_sync(spare->io, file);
 }
 
 static enum cpn_spare_state make(struct cpn_spare *spare) {
   const struct cpn_io *io = spare->io;
-  int file = io->open(io->context, spare->directory, CPN_SEGMENT_TEMPORARY_NAME, CPN_IO_CREATE);
+  int file = cpn_io_open(io, spare->directory, CPN_SEGMENT_TEMPORARY_NAME, CPN_IO_CREATE);
   if (file < 0) return CPN_SPARE_FAILED;
   int error = allocate(spare, file);
   if (error >= 0) error = error > 0 ? fill_slowly(spare, file) : fill_at_once(spare, file);

@@ -23,13 +23,13 @@ static int64_t fail(struct faults *faults, const struct sim_call *call, int erro
 
 /* The one call that was asked for. */
 static int64_t meddle_at(struct faults *faults, const struct sim_call *call) {
-  bool transfers = call->op == SIM_READ || call->op == SIM_WRITE;
+  bool transfers = call->op == SIM_READ || call->op == SIM_WRITE, goes_on = transfers || call->op == SIM_OPEN;
   if (faults->syncs_only && call->op != SIM_SYNC && call->op != SIM_SYNC_DIRECTORY) return 0;
   faults->reached++;
   if (faults->reached != faults->at && !(faults->for_good && faults->reached > faults->at)) return 0;
   if (faults->with == 0) return transfers ? 1 : 0;
   /* What is interrupted is gone on with, so nothing may be interrupted for ever. */
-  if (faults->with == EINTR && transfers) return faults->reached == faults->at ? -EINTR : 0;
+  if (faults->with == EINTR && goes_on) return faults->reached == faults->at ? -EINTR : 0;
   return fail(faults, call, faults->with);
 }
 

@@ -8,6 +8,8 @@
  */
 #include <criterion/criterion.h>
 #include <errno.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -443,3 +445,49 @@ Test(failing_call, with_eio_for_good_loses_nothing_final) { fail_every_call(EIO,
 Test(failing_call, with_a_full_disk_once_loses_nothing_final) { fail_every_call(ENOSPC, false); }
 Test(failing_call, with_a_full_disk_for_good_loses_nothing_final) { fail_every_call(ENOSPC, true); }
 Test(failing_call, interrupted_loses_nothing_final) { fail_every_call(EINTR, false); }
+
+/* --- signals that interrupt ------------------------------------------------------------------------------------ */
+
+struct interrupting {
+  struct simdisk *disk;
+  uint64_t opens, syncs, disturbed;
+  bool takes_effect; /* a call that was interrupted has made its file all the same */
+};
+
+/* Every third open is interrupted. Syncs are looked at: whether a signal to this thread could reach it in one. */
+static int64_t interrupt_opens(void *chooser, const struct sim_call *call) {
+  struct interrupting *interrupting = chooser;
+  sigset_t held;
+  (void)pthread_sigmask(SIG_SETMASK, NULL, &held);
+  const bool syncs = call->op == SIM_SYNC || call->op == SIM_SYNC_DIRECTORY;
+  interrupting->syncs += syncs;
+  interrupting->disturbed += syncs != (sigismember(&held, SIGUSR1) == 1);
+  if (call->op != SIM_OPEN || interrupting->opens++ % 3 != 0) return 0;
+  uint64_t size;
+  const bool makes = strstr(call->name, ".tmp") != NULL;
+  if (interrupting->takes_effect && makes && simdisk_bytes(interrupting->disk, call->name, &size) == NULL)
+    simdisk_duplicate(interrupting->disk, CPN_LOCK_NAME, call->name);
+  return -EINTR;
+}
+
+static void go_through(bool takes_effect) {
+  static struct world world;
+  struct simdisk *disk = simdisk_create();
+  struct interrupting interrupting = {.disk = disk, .takes_effect = takes_effect};
+  disk->meddle = interrupt_opens;
+  disk->chooser = &interrupting;
+  world_init(&world, disk);
+  cr_assert(first_life(&world), "%s", world.report.message);
+  cr_expect_eq(coupon_checkpoint(world.engine, COUPON_POLL), COUPON_OK);
+  world_close(&world);
+  cr_assert(second_life(&world), "%s", world.report.message);
+  cr_expect_null(world_check(&world, &world));
+  world_close(&world);
+  cr_expect_gt(interrupting.opens, 20);
+  cr_expect_gt(interrupting.syncs, 20);
+  cr_expect_eq(interrupting.disturbed, 0);
+  simdisk_destroy(disk);
+}
+
+Test(interrupted, opens_are_tried_again_and_syncs_are_not_interrupted) { go_through(false); }
+Test(interrupted, opens_that_have_made_their_file_make_it_anew) { go_through(true); }

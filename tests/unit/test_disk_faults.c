@@ -8,8 +8,12 @@
  * Crashes at every point, and damage, are in test_crash.c and test_damage.c.
  */
 #include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "support/failing.h"
 #include "support/on_disk.h"
@@ -234,6 +238,31 @@ Test(stuttering_disk, writes_of_odd_lengths_add_up) { expect_to_get_through(513,
 Test(stuttering_disk, interrupted_writes_are_gone_on_with) { expect_to_get_through(0, 2); }
 
 Test(stuttering_disk, short_and_interrupted_writes_together_add_up) { expect_to_get_through(100, 3); }
+
+static _Atomic bool interrupts;
+static _Atomic uint64_t opens, interrupted;
+
+/* In front of the C library's: what the library under test calls. */
+__attribute__((visibility("default"))) int openat(int directory, const char *name, int flags, ...) {
+  va_list arguments;
+  va_start(arguments, flags);
+  const mode_t mode = (flags & O_CREAT) != 0 ? va_arg(arguments, mode_t) : 0;
+  va_end(arguments);
+  if (interrupts && opens++ % 2 == 0) {
+    interrupted++;
+    errno = EINTR;
+    return -1;
+  }
+  return (int)syscall(SYS_openat, directory, name, flags, mode);
+}
+
+/* Of directories, and of the file that is locked: others are told of, and tried again by whoever opens. */
+Test(stuttering_disk, interrupted_opens_are_tried_again) {
+  interrupts = true;
+  expect_to_get_through(0, 0);
+  interrupts = false;
+  cr_expect_gt(interrupted, 10);
+}
 
 /* --- the end of the log ---------------------------------------------------------------------------- */
 
