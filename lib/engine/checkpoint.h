@@ -184,8 +184,10 @@ CPN_MUST_CHECK coupon_status cpn_manifest_name_again(coupon_engine *engine, stru
 /* Files that a crash may have left half made. */
 CPN_MUST_CHECK coupon_status cpn_manifest_remove_unfinished(coupon_engine *engine, struct cpn_fault *fault);
 
-/* At opening for writing, when the state is known: files that the manifest does not name any more. */
-CPN_MUST_CHECK coupon_status cpn_manifest_remove_unnamed(coupon_engine *engine, struct cpn_fault *fault);
+/* At opening for writing, when the state is known: files that the manifest does not name any more. Segments that it does name,
+ * and that are `*missing` where opening did not have to look, are told to the operator. */
+CPN_MUST_CHECK coupon_status cpn_manifest_remove_unnamed(coupon_engine *engine, uint64_t *missing,
+                                                         struct cpn_fault *fault);
 
 /* Segments before `first`, from the lowest on: away, or into the archive. Notes how far it got. 0 or -errno; a fault of
  * the archive is told to the operator here. */

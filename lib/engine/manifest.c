@@ -110,6 +110,7 @@ struct unnamed {
   char (*names)[CPN_CHECKPOINT_NAME_SIZE];
   size_t count, capacity;
   uint64_t lowest_segment;
+  uint64_t before_start; /* segments that the manifest names and opening has not looked at */
   bool out_of_memory;
 };
 
@@ -145,6 +146,7 @@ static void collect_unnamed(void *context, const char *name) {
   const struct cpn_manifest *manifest = &unnamed->engine->checkpoints.manifest;
   uint64_t checkpoint = cpn_checkpoint_number(name), segment = cpn_segment_number(name), campaign;
   if (segment != 0 && segment < unnamed->lowest_segment) unnamed->lowest_segment = segment;
+  unnamed->before_start += segment >= manifest->first_segment && segment < unnamed->engine->checkpoints.good.segment;
   bool goes = checkpoint != 0 && checkpoint != manifest->newest_checkpoint && checkpoint != manifest->older_checkpoint;
   if (cpn_tickets_file_campaign(name, &campaign)) goes = tickets_file_is_unnamed(unnamed->engine, campaign);
   if (goes) collect_name(unnamed, name);
@@ -169,7 +171,22 @@ static coupon_status remove_collected(coupon_engine *engine, const struct unname
   return COUPON_OK;
 }
 
-coupon_status cpn_manifest_remove_unnamed(coupon_engine *engine, struct cpn_fault *fault) {
+/* Opening began behind a checkpoint. What lies before is for the day on which that one cannot be read; nobody would know until
+ * then. From the next checkpoint on it is not needed any more. Returns how many segments there are not. */
+static uint64_t warn_of_missing(const coupon_engine *engine, const struct unnamed *unnamed) {
+  const struct cpn_checkpoints *checkpoints = &engine->checkpoints;
+  const uint64_t first = checkpoints->manifest.first_segment, start = checkpoints->good.segment;
+  const uint64_t missing = start > first ? start - first - unnamed->before_start : 0;
+  if (missing > 0)
+    cpn_engine_log(
+        engine, COUPON_LOG_WARNING,
+        "%llu log segments before %016llx.log are missing: until the next checkpoint there is no other way to "
+        "open the directory than the one it has",
+        (unsigned long long)missing, (unsigned long long)start);
+  return missing;
+}
+
+coupon_status cpn_manifest_remove_unnamed(coupon_engine *engine, uint64_t *missing, struct cpn_fault *fault) {
   const struct cpn_io *io = engine->env.io;
   struct unnamed unnamed = {.engine = engine, .lowest_segment = UINT64_MAX};
   int error = io->list(io->context, engine->directory, collect_unnamed, &unnamed);
@@ -180,6 +197,7 @@ coupon_status cpn_manifest_remove_unnamed(coupon_engine *engine, struct cpn_faul
     status = cpn_fault_set(fault, COUPON_E_NOMEM, "", 0, "not enough memory to tidy the directory");
   else
     status = remove_collected(engine, &unnamed, fault);
+  *missing = status == COUPON_OK ? warn_of_missing(engine, &unnamed) : 0;
   free(unnamed.names);
   return status;
 }

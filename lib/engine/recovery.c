@@ -172,9 +172,10 @@ static coupon_status repair(coupon_engine *engine, const struct cpn_reader *read
 /* What the manifest does not name any more goes, before the repair syncs the directory. */
 static coupon_status tidy(coupon_engine *engine, const struct cpn_reader *reader, struct cpn_fault *fault) {
   cpn_checkpoints_begin(engine, reader);
-  coupon_status status = cpn_manifest_remove_unnamed(engine, fault);
+  uint64_t missing;
+  coupon_status status = cpn_manifest_remove_unnamed(engine, &missing, fault);
   /* Those before the first that could not be removed are not counted. */
-  atomic_init(&engine->log.segments, reader->last_number - reader->manifest.first_segment + 1);
+  atomic_init(&engine->log.segments, reader->last_number - reader->manifest.first_segment + 1 - missing);
   return status;
 }
 

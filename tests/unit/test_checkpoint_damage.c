@@ -5,6 +5,7 @@
  * another number or directory, and a state that cannot be written down under right checksums.
  */
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "engine/restore.h"
@@ -243,6 +244,39 @@ Test(checkpoint, without_the_log_that_follows_it_is_refused) {
   simdisk_remove(disk, name);
   cr_assert_eq(open_copy(false, &digest, &report), COUPON_E_CORRUPT);
   cr_assert_str_eq(report.file, name);
+}
+
+static char warning[512];
+
+static void hear(void *context, int32_t level, const char *message) {
+  (void)context;
+  if (level == COUPON_LOG_WARNING) (void)snprintf(warning, sizeof warning, "%s", message);
+}
+
+/* What the older one needs and opening does not look at: told while the newest can still make up for it. */
+Test(checkpoint, whose_elder_has_lost_its_log_is_told_of_until_there_is_another) {
+  (void)small_directory();
+  world.options.callbacks.log = hear;
+  char name[CPN_SEGMENT_NAME_SIZE];
+  cpn_segment_name(manifest().first_segment, name);
+  cr_assert_eq(world_open(&world), COUPON_OK);
+  const uint64_t segments = help_stats(world.engine).segments;
+  cr_expect_str_empty(warning);
+  world_close(&world);
+  simdisk_remove(disk, name);
+  cr_assert_eq(world_open(&world), COUPON_OK);
+  cr_expect_eq(strncmp(warning, "1 log segments before ", 22), 0, "%s", warning);
+  cr_expect_eq(help_stats(world.engine).segments, segments - 1);
+  checkpoint();
+  warning[0] = 0;
+  world_close(&world);
+  cr_assert_eq(world_open(&world), COUPON_OK);
+  cr_expect_str_empty(warning);
+  world_close(&world);
+  uint64_t size, digest;
+  struct coupon_report report;
+  simdisk_bytes(disk, "0000000000000003.checkpoint", &size)[600] ^= 1;
+  cr_expect_eq(open_copy(false, &digest, &report), COUPON_OK, "the one before it and its log are there");
 }
 
 Test(checkpoint, whose_log_was_cut_before_it_is_refused_when_the_older_is_taken) {
