@@ -29,6 +29,27 @@ uint64_t cpn_reader_last_segment(const struct cpn_io *io, int directory) {
   return io->list(io->context, directory, collect_number, &numbers) < 0 ? 0 : numbers.last;
 }
 
+/* 0 or -errno. */
+static int add_bytes(const struct cpn_io *io, int directory, uint64_t number, uint64_t *bytes) {
+  char name[CPN_SEGMENT_NAME_SIZE];
+  uint64_t size = 0;
+  cpn_segment_name(number, name);
+  int file = cpn_io_open(io, directory, name, CPN_IO_READ);
+  if (file < 0) return file;
+  int error = io->size(io->context, file, &size);
+  (void)io->close(io->context, file);
+  *bytes += size;
+  return error;
+}
+
+uint64_t cpn_reader_log_bytes(const struct cpn_io *io, int directory, uint64_t first, uint64_t last) {
+  uint64_t bytes = 0;
+  for (uint64_t number = first; number <= last; number++) {
+    if (add_bytes(io, directory, number, &bytes) < 0) break; /* nor will reading get any further */
+  }
+  return bytes;
+}
+
 /* --- the manifest -------------------------------------------------------------------------------- */
 
 /* Whether segment 1 is there and holds anything but its header. 1, 0 or -errno. */

@@ -66,6 +66,9 @@ CPN_MUST_CHECK coupon_status cpn_reader_manifest(const struct cpn_io *io, int di
 /* The number of the last segment there is, for an estimate of what there is to read; 0: cannot tell. */
 uint64_t cpn_reader_last_segment(const struct cpn_io *io, int directory);
 
+/* The bytes of these segments' files, for the same, up to one that cannot be had. */
+uint64_t cpn_reader_log_bytes(const struct cpn_io *io, int directory, uint64_t first, uint64_t last);
+
 /* Reads everything from the start on. COUPON_OK, or the fault. */
 CPN_MUST_CHECK coupon_status cpn_reader_run(struct cpn_reader *reader, struct cpn_fault *fault);
 

@@ -73,9 +73,17 @@ static bool continues(const struct cpn_reader *reader, const struct cpn_reader_s
   return segment->header.first_lsn < reader->lsn && reader->start.offset <= segment->size;
 }
 
+/* Bytes of the files from the start on, for somebody who wants to know how far reading is. */
+static uint64_t bytes_to_read(const struct cpn_reader *reader) {
+  if (reader->progress == NULL) return 0;
+  const uint64_t all = cpn_reader_log_bytes(reader->io, reader->directory, reader->first_number, reader->last_number);
+  return all - cpn_min_u64(all, reader->start.segment == 0 ? 0 : reader->start.offset);
+}
+
 coupon_status cpn_reader_walk(struct cpn_reader *reader, unsigned char *window, struct cpn_fault *fault) {
   struct cpn_reader_segment segment = {.file = -1};
   coupon_status status = COUPON_OK;
+  const uint64_t total = bytes_to_read(reader);
   uint64_t before = 0, done = 0;
   for (uint64_t number = reader->first_number; status == COUPON_OK && number <= reader->last_number; number++) {
     status = cpn_reader_segment_open(&segment, reader, number, window, fault);
@@ -85,13 +93,13 @@ coupon_status cpn_reader_walk(struct cpn_reader *reader, unsigned char *window, 
     reader->file_size = segment.size;
     cpn_reader_segment_close(&segment);
     before = number;
-    /* Segments are of one size, unless an option was changed: the total is an estimate until the end. */
     done += segment.size - (number == reader->start.segment ? cpn_min_u64(reader->start.offset, segment.size) : 0);
     /* Segments beyond the limit have come since the limit was read. */
     bool enough = reader->lsn >= reader->limit_lsn;
-    uint64_t left = enough ? 0 : reader->last_number - number;
+    /* Files may be longer than what is read of them: the total is an estimate until the end. */
     if (reader->progress != NULL && status == COUPON_OK)
-      reader->progress(reader->context, done, done + left * segment.size);
+      reader->progress(reader->context, done,
+                       enough || number == reader->last_number ? done : cpn_max_u64(done, total));
     if (enough) break;
   }
   if (status != COUPON_OK) return status;

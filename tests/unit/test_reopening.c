@@ -153,12 +153,14 @@ Test(reopening, in_memory_the_same_calls_get_the_same_answers_numbers_and_times)
 
 struct progress {
   uint64_t calls, done, total;
+  uint64_t totals; /* how many different ones in a row */
   bool fell;
 };
 
 static void see_progress(void *context, uint64_t done, uint64_t total) {
   struct progress *progress = context;
   progress->fell |= done < progress->done || done > total;
+  progress->totals += total != progress->total;
   progress->done = done;
   progress->total = total;
   progress->calls++;
@@ -181,6 +183,28 @@ Test(reopening, progress_is_told_once_per_segment_and_ends_at_the_total) {
   cr_expect_leq(progress.calls, segments + 1, "closing may have begun one more");
   cr_expect_eq(progress.done, progress.total);
   cr_expect_not(progress.fell);
+  help_close(engine);
+}
+
+/* Of which the first files are sixteen times as large as the last ones. */
+Test(reopening, the_total_of_the_progress_is_what_there_is_whatever_the_sizes_of_segments) {
+  struct progress progress = {0};
+  struct coupon_options options = help_options(COUPON_WRITTEN);
+  for (uint64_t life = 0; life < 2; life++) {
+    options.segment_size_bytes = life == 0 ? 65536 : 4096;
+    coupon_engine *engine = help_open(data, &options);
+    help_create(engine, 1, 1000);
+    for (uint64_t user = life * 300; user < life * 300 + 300; user++)
+      (void)ask(engine, 1, user, COUPON_FOREVER, COUPON_ISSUED);
+    help_close(engine);
+  }
+  options.segment_size_bytes = UINT64_C(64) << 20; /* says nothing of what is there */
+  options.callbacks.progress = see_progress;
+  options.callbacks.context = &progress;
+  coupon_engine *engine = help_open(data, &options);
+  cr_expect_gt(progress.calls, 5);
+  cr_expect_eq(progress.totals, 1, "it was known from the beginning");
+  cr_expect_eq(progress.done, progress.total);
   help_close(engine);
 }
 
