@@ -129,6 +129,7 @@ struct claimer {
   const struct cpn_tickets *tickets;
   struct cpn_claim_fill *fill;
   uint32_t share;
+  bool fits;                   /* what it has left */
   _Atomic uint32_t *next_part; /* to be settled; both threads take from it */
   struct cpn_claim_settler settler;
 };
@@ -159,7 +160,7 @@ static void *leave_share(void *argument) {
     cpn_claim_fill_leave(claimer->fill, claimer->share, hashes, number, count);
     number += count;
   }
-  cpn_claim_fill_left(claimer->fill, claimer->share);
+  claimer->fits = cpn_claim_fill_left(claimer->fill, claimer->share);
   return NULL;
 }
 
@@ -230,9 +231,10 @@ static coupon_status claim_strangers(coupon_engine *engine, struct cpn_campaign 
   return COUPON_OK;
 }
 
-/* All claims of the campaign, in a set that has begun again for just as many. */
+/* All claims of the campaign, in a set that has begun again for just as many. If they do not fit `*fits` becomes false, and there
+ * are none. */
 static coupon_status fill(coupon_engine *engine, struct cpn_campaign *campaign, struct cpn_claim_fill *filling,
-                          uint64_t *twice, struct cpn_fault *fault) {
+                          bool *fits, uint64_t *twice, struct cpn_fault *fault) {
   struct claimer claimers[CPN_FILL_SHARES];
   _Atomic uint32_t next_part = 0;
   bool enough = true;
@@ -244,7 +246,8 @@ static coupon_status fill(coupon_engine *engine, struct cpn_campaign *campaign, 
   }
   if (enough) {
     with_both(claimers, leave_share);
-    with_both(claimers, settle_parts);
+    *fits = claimers[0].fits && claimers[1].fits;
+    if (*fits) with_both(claimers, settle_parts);
   }
   coupon_status status = enough ? COUPON_OK : cpn_restore_no_memory(fault);
   for (uint32_t i = 0; i < CPN_FILL_SHARES; i++) { /* a user's are all with one settler, and in order */
@@ -254,11 +257,11 @@ static coupon_status fill(coupon_engine *engine, struct cpn_campaign *campaign, 
   return status;
 }
 
-/* Without memory for a set that begins again the one there is grows as ever. */
-static coupon_status claim_one_by_one(coupon_engine *engine, struct cpn_campaign *campaign, uint64_t *twice,
-                                      struct cpn_fault *fault) {
+/* From this ticket on, the ones before it having theirs, up to a user's second one: the set there is grows as ever. */
+static coupon_status claim_one_by_one(coupon_engine *engine, struct cpn_campaign *campaign, uint64_t from,
+                                      uint64_t *twice, struct cpn_fault *fault) {
   const uint64_t numbered = cpn_tickets_numbered(&campaign->tickets);
-  for (uint64_t number = DEFER_FROM + 1; number <= numbered && *twice == UINT64_MAX; number++) {
+  for (uint64_t number = from; number <= numbered && *twice == UINT64_MAX; number++) {
     const struct cpn_user user = user_of(engine, &campaign->tickets, number);
     coupon_status status = claim_one(engine, campaign, &user, number, twice, fault);
     if (status != COUPON_OK) return status;
@@ -280,8 +283,14 @@ coupon_status cpn_restore_deferred_claims(coupon_engine *engine, struct cpn_camp
   struct cpn_claim_fill *filling = NULL;
   if (numbered <= CPN_FILL_NUMBER_MAX && is_affordable(engine, numbered))
     filling = cpn_claim_fill_begin(&campaign->claims, &engine->memory, numbered);
-  if (filling == NULL) return claim_one_by_one(engine, campaign, twice, fault);
-  coupon_status status = fill(engine, campaign, filling, twice, fault);
+  if (filling == NULL) return claim_one_by_one(engine, campaign, DEFER_FROM + 1, twice, fault); /* no memory */
+  bool fits = true;
+  coupon_status status = fill(engine, campaign, filling, &fits, twice, fault);
   cpn_claim_fill_free(filling, &engine->memory);
-  return status;
+  if (fits || status != COUPON_OK) return status;
+  /* Somebody has more tickets than the limit: who is it first? */
+  if (!cpn_claim_set_begin_again(&campaign->claims, &engine->memory,
+                                 cpn_claim_set_lines_for(cpn_min_u64(numbered, 65536))))
+    return cpn_restore_no_memory(fault);
+  return claim_one_by_one(engine, campaign, 1, twice, fault);
 }

@@ -73,11 +73,11 @@ static inline size_t end_at(const struct cpn_claim_fill *fill, uint32_t part, ui
   return (size_t)share * fill->parts + part;
 }
 
-/* What completes a line, as entry number `at` of the share's of this part, which goes there with those before it. */
+/* What completes a line, as entry number `at` of the share's of this part, which goes there with those before it; beyond what the
+ * part has for the share it is lost, and cpn_claim_fill_left() says so. */
 static inline void leave_line(const struct cpn_claim_fill *fill, uint32_t share, uint32_t part, uint64_t at,
                               const uint64_t *entries, uint64_t last) {
-  /* Hashes are keyed: that half as many again as expected come to some part does not happen before the end of time. */
-  CPN_INVARIANT(0, at >> share_bits(fill) == 0);
+  if (CPN_UNLIKELY(at >> share_bits(fill) != 0)) return;
   push_line(share_words(fill, part, share) + at - (CPN_CLAIM_LINE_WORDS - 1), entries, last);
 }
 
@@ -107,12 +107,14 @@ void cpn_claim_fill_leave(struct cpn_claim_fill *fill, uint32_t share, const uin
   }
 }
 
-void cpn_claim_fill_left(struct cpn_claim_fill *fill, uint32_t share) {
+bool cpn_claim_fill_left(const struct cpn_claim_fill *fill, uint32_t share) {
+  bool fits = true;
   for (uint32_t part = 0; part < fill->parts; part++)
-    CPN_INVARIANT(0, fill->ends[end_at(fill, part, share)].left >> share_bits(fill) == 0);
+    fits = fits && fill->ends[end_at(fill, part, share)].left >> share_bits(fill) == 0;
 #if CPN_WIDE_LOADS
   _mm_sfence(); /* what went past the caches is there before anything that is said of it */
 #endif
+  return fits;
 }
 
 /* --- settling ------------------------------------------------------------------------------------ */

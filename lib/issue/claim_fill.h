@@ -56,8 +56,10 @@ static inline uint64_t cpn_claim_fill_from(uint64_t count, uint32_t share) {
 void cpn_claim_fill_leave(struct cpn_claim_fill *fill, uint32_t share, const uint64_t *hashes, uint64_t number,
                           size_t count);
 
-/* The share has left all of its claims. Then whoever settles has to hear of it, as by pthread_join(). */
-void cpn_claim_fill_left(struct cpn_claim_fill *fill, uint32_t share);
+/* The share has left all of its claims. Then whoever settles has to hear of it, as by pthread_join(). False: more came to one part
+ * than it has room for, and nothing can be settled. Hashes are keyed: half as many again as expected are some users' who are there
+ * very often, before the end of time. */
+CPN_MUST_CHECK bool cpn_claim_fill_left(const struct cpn_claim_fill *fill, uint32_t share);
 
 /* Who settles: memory of its own, and what it found. */
 struct cpn_claim_settler {
