@@ -32,7 +32,7 @@ static const struct text texts[] = {
     TEXT(COUPON_E_NO_SPACE, "no space left on the disk, or in the quota"),
     TEXT(COUPON_E_CORRUPT, "stored data is damaged or missing"),
     TEXT(COUPON_E_VERSION, "written by a newer version of libcoupon"),
-    TEXT(COUPON_E_LOCKED, "another engine has the directory open"),
+    TEXT(COUPON_E_LOCKED, "another engine has the directory, or the archive, open"),
     TEXT(COUPON_E_EXISTS, "a campaign with this id and another description exists"),
     TEXT(COUPON_E_STOCK_RANGE, "the stock is larger than a campaign can have"),
     TEXT(COUPON_E_IN_CALLBACK, "a call that waits was made inside a callback"),
