@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 static const struct {
@@ -48,9 +49,45 @@ static int code_of(coupon_status fault) {
   return CODE_FAULT;
 }
 
+/* --- how far an opening is ------------------------------------------------------------------------ */
+
+/* For somebody at a terminal, if it takes long enough to wonder. */
+struct opening {
+  const char *directory;
+  double began, shown; /* seconds; 0: it was not */
+};
+
+static double seconds_now(void) {
+  struct timespec now;
+  (void)clock_gettime(CLOCK_MONOTONIC, &now);
+  return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+}
+
+static void show_progress(void *context, uint64_t done, uint64_t total, double seconds_left) {
+  struct opening *opening = context;
+  const double now = seconds_now();
+  if (now - opening->began < 1 || now - opening->shown < 0.2) return;
+  opening->shown = now;
+  fprintf(stderr, "\rcoupon: opening %s: %.0f %%, %.0f s left\033[K", opening->directory,
+          total == 0 ? 0 : 100.0 * (double)done / (double)total, seconds_left);
+}
+
+static coupon_status open_and_show(struct session *session, const char *directory,
+                                   const struct coupon_options *options) {
+  struct coupon_options shown = *options;
+  struct opening opening = {.directory = directory, .began = seconds_now()};
+  if (!isatty(STDERR_FILENO) || options->callbacks.context != NULL)
+    return coupon_open(directory, options, &session->engine, &session->report);
+  shown.callbacks.progress = show_progress;
+  shown.callbacks.context = &opening; /* nobody looks at it later */
+  coupon_status status = coupon_open(directory, &shown, &session->engine, &session->report);
+  if (opening.shown > 0) fprintf(stderr, "\r\033[K");
+  return status;
+}
+
 int session_open(struct session *session, const char *directory, const struct coupon_options *options) {
   *session = (struct session){NULL, COUPON_REPORT_INIT};
-  coupon_status status = coupon_open(directory, options, &session->engine, &session->report);
+  coupon_status status = open_and_show(session, directory, options);
   if (status == COUPON_OK) return CODE_DONE;
   const struct coupon_report *report = &session->report;
   const char *message = report->message[0] != 0 ? report->message : coupon_strerror(status);

@@ -177,10 +177,11 @@ struct coupon_callbacks {
   void (*log)(void *context, int32_t level, const char *message);
   /** The wall clock, UTC nanoseconds since 1970. Any thread, often; NULL: CLOCK_REALTIME. */
   uint64_t (*clock)(void *context);
-  /** Recovery: `done` of `total` bytes of checkpoint and log read; the total is an estimate until the last call. The
-   *  opening thread, before coupon_open() returns, once per piece of a checkpoint (at most 1 MiB) and per segment. May
-   *  begin again where a checkpoint is damaged. What is left takes about the time so far * (total - done) / done. */
-  void (*progress)(void *context, uint64_t done, uint64_t total);
+  /** Recovery: `done` of `total` bytes of checkpoint and log read, and of what has to be done with them then, counted as
+   *  so many bytes more; the total is an estimate until the last call. `seconds_left`: of that, at the pace so far; 0 in
+   *  the last call. The opening thread, before coupon_open() returns, once per piece of a checkpoint (at most 1 MiB), per
+   *  segment, and for some 100,000 tickets. May begin again where a checkpoint is damaged. */
+  void (*progress)(void *context, uint64_t done, uint64_t total, double seconds_left);
   /** Everything up to `durable_lsn` is final; or the engine stopped with `fault` (else COUPON_OK). The commit thread
    *  (with this callback no caller steps in its place), and for the first and last record of a life the thread that
    *  opens or closes, once per group commit; or the thread that makes checkpoints, once, if it is what stops the

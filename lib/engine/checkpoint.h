@@ -73,7 +73,6 @@ struct cpn_checkpoints {
   _Atomic uint64_t moves;
 
   /* While a directory is opened. */
-  uint64_t loaded_bytes;       /* of the checkpoint, for the progress callback */
   struct cpn_fault unreadable; /* why a newer one was passed over that is perhaps sound; status COUPON_OK: none was */
 };
 
@@ -162,8 +161,6 @@ void cpn_checkpoint_distrust(coupon_engine *engine, uint64_t number, struct coup
 
 /* Forgets everything that was read, to read again. */
 CPN_MUST_CHECK coupon_status cpn_recovery_begin_again(coupon_engine *engine, struct cpn_fault *fault);
-
-void cpn_recovery_progress(void *context, uint64_t done, uint64_t total);
 
 /* --- manifest.c ---------------------------------------------------------------------------------- */
 

@@ -222,7 +222,7 @@ static coupon_status load_all(struct loading *loading, struct cpn_fault *fault) 
   coupon_status status = cpn_chunk_reader_begin(&loading->reader, loading->header.size, fault);
   while (status == COUPON_OK && !cpn_chunk_reader_at_end(&loading->reader)) {
     status = load_chunk(loading, fault);
-    cpn_recovery_progress(loading->engine, loading->reader.offset, loading->log_bytes + loading->header.size);
+    cpn_progress_read(loading->engine, loading->reader.offset, loading->log_bytes + loading->header.size);
   }
   if (status == COUPON_OK) status = check_totals(loading, fault);
   if (status == COUPON_OK) cpn_clock_raise(&loading->engine->clock, loading->header.time_ns);
@@ -230,9 +230,11 @@ static coupon_status load_all(struct loading *loading, struct cpn_fault *fault) 
 }
 
 static uint64_t estimate_log(const coupon_engine *engine, const struct cpn_checkpoint_header *header) {
+  const struct cpn_io *io = engine->env.io;
   if (engine->options.callbacks.progress == NULL) return 0;
-  uint64_t last = cpn_reader_last_segment(engine->env.io, engine->directory);
-  return last < header->segment ? 0 : (last - header->segment + 1) * engine->options.segment_size_bytes;
+  const uint64_t last = cpn_reader_last_segment(io, engine->directory);
+  const uint64_t bytes = cpn_reader_log_bytes(io, engine->directory, header->segment, last);
+  return bytes - cpn_min_u64(bytes, header->offset);
 }
 
 /* `header->number` is 0 unless the first block could be believed. */
@@ -285,7 +287,7 @@ static void go_on_behind(coupon_engine *engine, struct cpn_reader *reader, const
   reader->start.life = header->life;
   engine->checkpoints.good.number = header->number;
   engine->checkpoints.good.segment = header->segment;
-  engine->checkpoints.loaded_bytes = header->size;
+  engine->progress.checkpoint_bytes = header->size;
   /* relaxed, all three: figures for people. */
   atomic_store_explicit(&engine->checkpoints.last_lsn, header->lsn, memory_order_relaxed);
   atomic_store_explicit(&engine->checkpoints.last_ns, header->written_ns, memory_order_relaxed);
@@ -316,7 +318,6 @@ coupon_status cpn_checkpoint_open(coupon_engine *engine, struct cpn_reader *read
   }
   report->checkpoint = 0;
   engine->checkpoints.good.number = 0;
-  engine->checkpoints.loaded_bytes = 0;
   for (unsigned i = 0; i < 2; i++) {
     if (numbers[i] == 0 || numbers[i] >= below) continue;
     struct cpn_checkpoint_header header = {0};

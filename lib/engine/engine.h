@@ -9,6 +9,7 @@
  *   window.c    a campaign opens and closes
  *   create.c    a campaign comes into being
  *   apply.c     a record takes effect: in its order in the log, live or at recovery
+ *   progress.c  how far an opening is
  *   restore.c   tickets come back at recovery, by the hundred
  *   wait.c      an answer becomes final: the commit thread, waiting, telling
  *   query.c     looking without changing
@@ -35,6 +36,7 @@
 #include "base/rcu.h"
 #include "coupon/coupon.h"
 #include "engine/checkpoint.h"
+#include "engine/progress.h"
 #include "issue/directory.h"
 #include "log/buffer.h"
 #include "log/commit.h"
@@ -98,6 +100,8 @@ struct coupon_engine {
   struct cpn_ticket_cursor cursor;
 
   struct cpn_checkpoints checkpoints;
+
+  struct cpn_progress progress; /* while a directory is opened */
 };
 
 /* --- engine.c ------------------------------------------------------------------------------------ */

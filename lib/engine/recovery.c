@@ -9,7 +9,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "base/callback.h"
 #include "engine/checkpoint.h"
 #include "engine/engine.h"
 #include "engine/restore.h"
@@ -24,23 +23,8 @@
 /* Whereas each time that it was told to read again something has come of it elsewhere. */
 #define AGAIN_ATTEMPTS 32
 
-void cpn_recovery_progress(void *context, uint64_t done, uint64_t total) {
-  coupon_engine *engine = context;
-  const struct coupon_callbacks *callbacks = &engine->options.callbacks;
-  if (callbacks->progress == NULL) return;
-  cpn_callback_enter();
-  callbacks->progress(callbacks->context, done, total);
-  cpn_callback_leave();
-}
-
-/* Of the log, behind the checkpoint. */
-static void count_log_progress(void *context, uint64_t done, uint64_t total) {
-  const coupon_engine *engine = context;
-  const uint64_t before = engine->checkpoints.loaded_bytes;
-  cpn_recovery_progress(context, before + done, before + total);
-}
-
 static coupon_status begin_campaigns(coupon_engine *engine, struct cpn_fault *fault) {
+  cpn_progress_begin(engine);
   engine->appended_to = NULL; /* reading may begin again, and the next campaign lie where one was */
   if (cpn_directory_init(&engine->campaigns, &engine->memory, engine->directory_secret)) return COUPON_OK;
   return cpn_fault_set(fault, COUPON_E_NOMEM, "", 0, "not enough memory to begin");
@@ -58,7 +42,7 @@ static void reader_init(struct cpn_reader *reader, coupon_engine *engine, uint64
                                 .limit_lsn = limit_lsn,
                                 .each = cpn_apply_replay,
                                 .each_run = cpn_apply_replay_run,
-                                .progress = count_log_progress,
+                                .progress = cpn_progress_read_log,
                                 .context = engine,
                                 .env = &engine->env};
 }

@@ -88,10 +88,12 @@ static coupon_status restore_block(coupon_engine *engine, struct cpn_campaign *c
   count = (size_t)cpn_min_u64(sound, spot.left);
   cpn_tickets_restore_users(tickets, &spot, rows, count);
   coupon_status status = COUPON_OK;
-  if (cpn_restore_is_deferred(campaign, number))
+  const bool deferred = cpn_restore_is_deferred(campaign, number);
+  if (deferred)
     *done = count;
   else
     status = cpn_restore_claims(engine, campaign, number, rows, count, done, fault);
+  if (deferred) engine->progress.deferred += *done;
   append(engine, campaign, &spot, rows, *done);
   if (*done > 0) *time_before = rows[*done - 1].time_ns;
   return status;
@@ -123,6 +125,7 @@ bool cpn_restore_page(coupon_engine *engine, struct cpn_campaign *campaign, cons
   if (!sound || !cpn_restore_is_deferred(campaign, numbered + 1) ||
       !cpn_tickets_restore_page(&campaign->tickets, &engine->memory, page))
     return false;
+  engine->progress.deferred += CPN_TICKET_PAGE;
   take(engine, campaign, CPN_TICKET_PAGE, page->last_time_ns);
   return true;
 }
@@ -136,10 +139,13 @@ coupon_status cpn_restore_settle(coupon_engine *engine, uint64_t *twice_lsn, str
     struct cpn_campaign *campaign = cpn_directory_at(&engine->campaigns, i);
     uint64_t twice, unused;
     status = cpn_restore_deferred_claims(engine, campaign, &twice, fault);
+    const uint64_t tickets = cpn_tickets_numbered(&campaign->tickets);
+    if (cpn_restore_is_deferred(campaign, tickets)) cpn_progress_claim(engine, tickets, CPN_PROGRESS_WHOLE);
     if (twice == UINT64_MAX) continue;
     const uint64_t lsn = cpn_tickets_read(&campaign->tickets, twice, &unused);
     if (*twice_lsn == 0 || lsn < *twice_lsn) *twice_lsn = lsn;
   }
+  if (status == COUPON_OK) cpn_progress_end(engine);
   return status;
 }
 

@@ -125,11 +125,13 @@ static bool same_user(const void *context, uint64_t a, uint64_t b) {
 
 /* One thread's part of one campaign's claims. */
 struct claimer {
-  const coupon_engine *engine;
+  coupon_engine *engine;
   const struct cpn_tickets *tickets;
   struct cpn_claim_fill *fill;
   uint32_t share;
   bool fits;                   /* what it has left */
+  bool tells;                  /* how far it is: of the opening thread's, one */
+  bool alone;                  /* there is no other thread meanwhile */
   _Atomic uint32_t *next_part; /* to be settled; both threads take from it */
   struct cpn_claim_settler settler;
 };
@@ -150,6 +152,16 @@ static size_t hash_users(const struct claimer *claimer, uint64_t number, uint64_
   return count;
 }
 
+/* Leaving is half of the work, and of that each share is half. */
+#define LEAVING (CPN_PROGRESS_WHOLE / 2)
+#define TELL_EVERY (CPN_FILL_TOGETHER * UINT64_C(4096)) /* tickets */
+
+static void tell_left(const struct claimer *claimer, uint64_t number, uint64_t numbered) {
+  const uint64_t before = cpn_claim_fill_from(numbered, claimer->share) - 1;
+  const uint64_t left = claimer->alone ? number : (number - before) * CPN_FILL_SHARES;
+  cpn_progress_claim(claimer->engine, numbered, cpn_min_u64(left * LEAVING / numbered, LEAVING));
+}
+
 static void *leave_share(void *argument) {
   struct claimer *claimer = argument;
   const uint64_t numbered = cpn_tickets_numbered(claimer->tickets);
@@ -159,6 +171,7 @@ static void *leave_share(void *argument) {
     const size_t count = hash_users(claimer, number, end, hashes);
     cpn_claim_fill_leave(claimer->fill, claimer->share, hashes, number, count);
     number += count;
+    if (claimer->tells && number / TELL_EVERY != (number - count) / TELL_EVERY) tell_left(claimer, number, numbered);
   }
   claimer->fits = cpn_claim_fill_left(claimer->fill, claimer->share);
   return NULL;
@@ -171,6 +184,9 @@ static void *settle_parts(void *argument) {
     const uint32_t part = atomic_fetch_add_explicit(claimer->next_part, 1, memory_order_relaxed);
     if (part >= claimer->fill->parts) return NULL;
     cpn_claim_fill_settle(claimer->fill, part, &claimer->settler);
+    if (claimer->tells)
+      cpn_progress_claim(claimer->engine, cpn_tickets_numbered(claimer->tickets),
+                         LEAVING + (uint64_t)part * (CPN_PROGRESS_WHOLE - LEAVING) / claimer->fill->parts);
   }
 }
 
@@ -182,12 +198,17 @@ static void with_both(struct claimer claimers[CPN_FILL_SHARES], void *(*work)(vo
   pthread_t thread;
   const struct cpn_env *env = &claimers[0].engine->env;
   bool two = claimers[0].fill->parts >= PARTS_FOR_TWO && env->start_thread != NULL && cpn_env_processors() > 1;
+  claimers[1].tells = false;
   two = two && env->start_thread(env->context, &thread, "coupon-restore", work, &claimers[1]) == 0;
+  claimers[0].tells = true;
+  claimers[0].alone = !two;
   (void)work(&claimers[0]);
-  if (two)
+  if (two) {
     (void)pthread_join(thread, NULL);
-  else
-    (void)work(&claimers[1]);
+    return;
+  }
+  claimers[1].tells = claimers[1].alone = true;
+  (void)work(&claimers[1]);
 }
 
 /* The claim of this ticket's user; if there is one already, `*twice` becomes the lowest number of a second ticket. */

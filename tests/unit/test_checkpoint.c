@@ -299,8 +299,9 @@ Test(checkpoint, is_nothing_for_engines_that_write_no_log) {
 }
 
 static uint64_t last_done, last_total, calls;
-static void note_progress(void *context, uint64_t done, uint64_t total) {
+static void note_progress(void *context, uint64_t done, uint64_t total, double seconds_left) {
   (void)context;
+  cr_assert_geq(seconds_left, 0);
   cr_assert_leq(done, total);
   cr_assert_geq(done, last_done);
   last_done = done;

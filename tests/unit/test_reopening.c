@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "engine/restore.h"
 #include "support/on_disk.h"
 
 ON_DISK_SUITE(reopening);
@@ -153,13 +154,15 @@ Test(reopening, in_memory_the_same_calls_get_the_same_answers_numbers_and_times)
 
 struct progress {
   uint64_t calls, done, total;
-  uint64_t totals; /* how many different ones in a row */
+  uint64_t totals;     /* how many different ones in a row */
+  double seconds_left; /* as told last */
   bool fell;
 };
 
-static void see_progress(void *context, uint64_t done, uint64_t total) {
+static void see_progress(void *context, uint64_t done, uint64_t total, double seconds_left) {
   struct progress *progress = context;
-  progress->fell |= done < progress->done || done > total;
+  progress->fell |= done < progress->done || done > total || seconds_left < 0 || (done < total && seconds_left == 0);
+  progress->seconds_left = seconds_left;
   progress->totals += total != progress->total;
   progress->done = done;
   progress->total = total;
@@ -182,6 +185,7 @@ Test(reopening, progress_is_told_once_per_segment_and_ends_at_the_total) {
   cr_expect_geq(progress.calls, segments);
   cr_expect_leq(progress.calls, segments + 1, "closing may have begun one more");
   cr_expect_eq(progress.done, progress.total);
+  cr_expect_eq(progress.seconds_left, 0);
   cr_expect_not(progress.fell);
   help_close(engine);
 }
@@ -205,6 +209,37 @@ Test(reopening, the_total_of_the_progress_is_what_there_is_whatever_the_sizes_of
   cr_expect_gt(progress.calls, 5);
   cr_expect_eq(progress.totals, 1, "it was known from the beginning");
   cr_expect_eq(progress.done, progress.total);
+  cr_expect_eq(progress.seconds_left, 0);
+  help_close(engine);
+}
+
+/* Claims that come when all tickets are there are half of the work. */
+Test(reopening, progress_goes_on_until_all_claims_are_made) {
+  struct progress progress = {0};
+  struct coupon_options options = help_options(COUPON_WRITTEN);
+  coupon_engine *engine = help_open(data, &options);
+  for (uint64_t campaign = 1; campaign <= 3; campaign++) {
+    help_create(engine, campaign, 1000);
+    for (uint64_t user = 0; user < 300; user++) (void)ask(engine, campaign, user, COUPON_FOREVER, COUPON_ISSUED);
+  }
+  cr_assert_eq(coupon_checkpoint(engine, COUPON_FOREVER), COUPON_OK);
+  (void)ask(engine, 1, 1000, COUPON_FOREVER, COUPON_ISSUED);
+  help_close(engine);
+  options.callbacks.progress = see_progress;
+  options.callbacks.context = &progress;
+  engine = help_open(data, &options);
+  const uint64_t bytes = progress.total, calls = progress.calls;
+  help_close(engine);
+  const uint64_t usual = cpn_restore_defer_from;
+  cpn_restore_defer_from = 100;
+  progress = (struct progress){0};
+  engine = help_open(data, &options);
+  cpn_restore_defer_from = usual;
+  cr_expect_eq(progress.done, progress.total);
+  cr_expect_eq(progress.seconds_left, 0);
+  cr_expect_not(progress.fell);
+  cr_expect_gt(progress.total, bytes);
+  cr_expect_gt(progress.calls, calls + 3, "each campaign's claims");
   help_close(engine);
 }
 

@@ -232,9 +232,9 @@ struct peek {
   coupon_status status;
 };
 
-static void peek_at_recovery(void *context, uint64_t done, uint64_t total) {
+static void peek_at_recovery(void *context, uint64_t done, uint64_t total, double seconds_left) {
   struct peek *peek = context;
-  (void)done, (void)total;
+  (void)done, (void)total, (void)seconds_left;
   coupon_engine *reader;
   peek->status = open_snapshot(data, &reader);
   if (peek->status != COUPON_OK) return;

@@ -238,8 +238,8 @@ static uint64_t inside_clock(void *context) {
   return 1000;
 }
 
-static void inside_progress(void *context, uint64_t done, uint64_t total) {
-  (void)done, (void)total;
+static void inside_progress(void *context, uint64_t done, uint64_t total, double seconds_left) {
+  (void)done, (void)total, (void)seconds_left;
   call_from_inside(context);
 }
 
