@@ -39,6 +39,7 @@ struct model_campaign {
 struct model {
   struct model_campaign campaigns[MODEL_CAMPAIGNS];
   uint64_t life;           /* the last one that was opened */
+  uint64_t began_lsn;      /* its beginning */
   uint64_t durable_lsn;    /* the end of what was called final in this life, or found at its beginning */
   uint64_t synced_lsn;     /* the end of what has to survive a power loss too */
   uint64_t floor_lsn;      /* what the next opening has to show */

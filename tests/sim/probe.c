@@ -74,7 +74,7 @@ void run_probe(struct run *run) {
   evidence_read(&evidence, run->disk);
   run_branch(&copy, run);
   if (evidence.checkpoint != 0 && chance_once_in(&run->chance, 2)) damage_newest(&copy, evidence.checkpoint);
-  if (evidence.verdict == EVIDENCE_SOUND) look(&copy, evidence_kept(&evidence, run->model.life));
+  if (evidence.verdict == EVIDENCE_SOUND) look(&copy, run_kept_lsn(run, &evidence));
   if (!run_is_wrong(&copy)) run_finish(&copy);
   take_over(run, &copy);
 }

@@ -152,6 +152,14 @@ static void judge_checkpoint(struct run *run, const struct evidence *evidence, b
   model->checkpoint_lsn = run->report.checkpoint_lsn;
 }
 
+uint64_t run_kept_lsn(const struct run *run, const struct evidence *evidence) {
+  const struct model *model = &run->model;
+  const uint64_t kept_lsn = evidence_kept(evidence, model->life);
+  const uint64_t began_lsn = evidence->began_lsn[model->life % EVIDENCE_LIVES]; /* 0: not seen */
+  const bool is_another = run->lying && model->life > 0 && began_lsn != 0 && began_lsn != model->began_lsn;
+  return is_another ? cpn_min_u64(kept_lsn, began_lsn) : kept_lsn;
+}
+
 /* What was recovered, against the evidence and the model. */
 static void judge_opened(struct run *run, const struct evidence *evidence, bool readable) {
   struct model *model = &run->model;
@@ -169,7 +177,7 @@ static void judge_opened(struct run *run, const struct evidence *evidence, bool 
   if (stats.life != evidence->life + 1) model_wrong(model, "not the next life", stats.life, evidence->life, 0);
   if (stats.durable_lsn != stats.reserved_lsn || stats.durable_lsn != evidence->stop_lsn + CPN_SIZE_LIFE)
     model_wrong(model, "opened, and not durable", stats.durable_lsn, stats.reserved_lsn, evidence->stop_lsn);
-  const uint64_t kept_lsn = evidence_kept(evidence, model->life);
+  const uint64_t kept_lsn = run_kept_lsn(run, evidence);
   if (kept_lsn < model->floor_lsn && model->life > 0) {
     if (!run->lying) model_wrong(model, "what was final is gone", kept_lsn, model->floor_lsn, evidence->stop_lsn);
     run->was_cut = true;
@@ -177,6 +185,7 @@ static void judge_opened(struct run *run, const struct evidence *evidence, bool 
   model_keep(model, kept_lsn);
   forget_what_is_void(run, kept_lsn);
   model->life = stats.life;
+  model->began_lsn = evidence->stop_lsn;
   model->durable_lsn = model->synced_lsn = model->last_lsn = stats.durable_lsn;
   model->floor_lsn = UINT64_MAX;
   model->capacity = run->options.log_buffer_bytes;
