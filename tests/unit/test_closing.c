@@ -259,16 +259,19 @@ Test(closing, waits_for_a_call_that_is_slow_to_leave) {
   struct coupon_options options = help_options(COUPON_SYNC);
   coupon_engine *engine = help_open_env(&env, data, &options);
   help_create(engine, 1, 10);
-  struct waiter waiter;
+  struct waiter stepper, waiter;
   struct closer closer = {.engine = engine, .status = COUPON_E_INVAL};
-  pthread_t waiting, closing;
+  pthread_t stepping, waiting, closing;
   char byte;
   help_disk_hold(&disk);
-  start_waiters(&waiter, &waiting, 1, engine, 5);
+  start_waiters(&stepper, &stepping, 1, engine, 4); /* who syncs is not to be interrupted */
   help_disk_wait_held(&disk);
+  start_waiters(&waiter, &waiting, 1, engine, 5);
+  cr_assert(help_until(are_in, &(struct crowd){engine, 2}));
   cr_assert_eq(pthread_kill(waiting, SIGUSR1), 0);
   cr_assert_eq(read(handler_says[0], &byte, 1), 1);
   help_disk_release(&disk); /* its ticket becomes final, but the thread cannot see that yet */
+  cr_assert_eq(pthread_join(stepping, NULL), 0);
   cr_assert_eq(pthread_create(&closing, NULL, close_engine, &closer), 0);
   cr_assert(help_until(is_closing, engine));
   cr_expect_not(help_soon(has_closed, &closer), "a call is still in progress");
