@@ -42,7 +42,7 @@ static void reader_init(struct cpn_reader *reader, coupon_engine *engine, uint64
                                 .limit_lsn = limit_lsn,
                                 .each = cpn_apply_replay,
                                 .each_run = cpn_apply_replay_run,
-                                .progress = cpn_progress_read_log,
+                                .progress = engine->options.callbacks.progress == NULL ? NULL : cpn_progress_read_log,
                                 .context = engine,
                                 .env = &engine->env};
 }

@@ -79,7 +79,7 @@ bool cpn_reader_scout(struct cpn_reader *reader, coupon_status *status, struct c
     scout->reader = *reader;
     scout->reader.ahead = &scout->ahead;
     scout->reader.context = scout;
-    scout->reader.progress = send_progress;
+    if (reader->progress != NULL) scout->reader.progress = send_progress;
     memset(&scout->fault, 0, sizeof scout->fault);
     started = env->start_thread(env->context, &thread, "coupon-scout", scout_thread, scout) == 0;
     if (started) *status = join(reader, scout, thread, follow(reader, scout, fault), fault);
