@@ -30,9 +30,12 @@ struct cpn_ahead {
   struct cpn_ahead_item *items;                     /* a ring */
   uint64_t window_count;                            /* got so far; the pusher's */
   uint64_t last_item[CPN_AHEAD_WINDOWS];            /* items that may point into this window end here; the pusher's */
+  uint64_t seen_taken;                              /* the pusher's */
   _Alignas(CPN_CACHE_LINE) _Atomic uint64_t pushed; /* items; written by the pusher */
+  _Atomic uint64_t wanted;                          /* how many taken items it waits for; written by the pusher */
   _Alignas(CPN_CACHE_LINE) _Atomic uint64_t taken;  /* items done with; written by the taker */
   _Atomic uint32_t stopped;                         /* written by the taker, once */
+  uint64_t at, seen_pushed;                         /* the item it is at, and those it knows of; the taker's */
   _Alignas(CPN_CACHE_LINE) struct cpn_event more;   /* for the taker */
   struct cpn_event less;                            /* for the pusher */
 };
