@@ -20,6 +20,12 @@ static bool make_room(coupon_engine *engine, struct cpn_tickets *tickets, uint64
   return number <= cpn_tickets_room(tickets) || cpn_tickets_make_room(tickets, &engine->memory, &engine->pool, number);
 }
 
+static bool make_room_somehow(coupon_engine *engine, struct cpn_tickets *tickets, uint64_t number) {
+  return make_room(engine, tickets, number) ||
+         (cpn_restore_make_the_most_of_memory(engine) && make_room(engine, tickets, number)) ||
+         (cpn_restore_let_claims_go(engine) && make_room(engine, tickets, number));
+}
+
 /* --- a block ------------------------------------------------------------------------------------- */
 
 /* The rules that a ticket and the one before it tell of: the first one broken, or NULL. */
@@ -67,6 +73,20 @@ static void append(coupon_engine *engine, struct cpn_campaign *campaign, const s
   take(engine, campaign, count, rows[count - 1].time_ns);
 }
 
+static coupon_status claim_or_defer(coupon_engine *engine, struct cpn_campaign *campaign, uint64_t number,
+                                    const struct cpn_restored *rows, size_t count, size_t *done,
+                                    struct cpn_fault *fault) {
+  if (!cpn_restore_is_deferred(campaign, number)) {
+    coupon_status status = cpn_restore_claims(engine, campaign, number, rows, count, done, fault);
+    if (status != COUPON_E_NOMEM || !cpn_restore_let_claims_go(engine)) return status;
+    *done = 0;
+    if (number == 1) return cpn_restore_claims(engine, campaign, number, rows, count, done, fault); /* others' went */
+  }
+  *done = count;
+  engine->progress.deferred += count;
+  return COUPON_OK;
+}
+
 /* As many as lie at one spot, `*time_before` being the time of the ticket before; `*done` have taken effect. */
 static coupon_status restore_block(coupon_engine *engine, struct cpn_campaign *campaign,
                                    const struct cpn_restored *rows, size_t count, uint64_t *time_before, size_t *done,
@@ -81,19 +101,11 @@ static coupon_status restore_block(coupon_engine *engine, struct cpn_campaign *c
     CPN_INVARIANT(0, rule != NULL);
     return broken(fault, rule);
   }
-  if (!make_room(engine, tickets, number) &&
-      !(cpn_restore_make_the_most_of_memory(engine) && make_room(engine, tickets, number)))
-    return cpn_restore_no_memory(fault);
+  if (!make_room_somehow(engine, tickets, number)) return cpn_restore_no_memory(fault);
   const struct cpn_ticket_spot spot = cpn_tickets_spot(tickets, number);
   count = (size_t)cpn_min_u64(sound, spot.left);
   cpn_tickets_restore_users(tickets, &spot, rows, count);
-  coupon_status status = COUPON_OK;
-  const bool deferred = cpn_restore_is_deferred(campaign, number);
-  if (deferred)
-    *done = count;
-  else
-    status = cpn_restore_claims(engine, campaign, number, rows, count, done, fault);
-  if (deferred) engine->progress.deferred += *done;
+  coupon_status status = claim_or_defer(engine, campaign, number, rows, count, done, fault);
   append(engine, campaign, &spot, rows, *done);
   if (*done > 0) *time_before = rows[*done - 1].time_ns;
   return status;
@@ -122,7 +134,7 @@ bool cpn_restore_page(coupon_engine *engine, struct cpn_campaign *campaign, cons
   const bool sound = cpn_word_state(word) == CPN_STOCK_OPEN && cpn_word_remaining(word) >= CPN_TICKET_PAGE &&
                      page->first_time_ns >= time_before && cpn_window_contains(campaign, page->first_time_ns) &&
                      cpn_window_contains(campaign, page->last_time_ns);
-  if (!sound || !cpn_restore_is_deferred(campaign, numbered + 1) ||
+  if (!sound || campaign->spec.user_limit == 0 || !cpn_restore_is_deferred(campaign, numbered + 1) ||
       !cpn_tickets_restore_page(&campaign->tickets, &engine->memory, page))
     return false;
   engine->progress.deferred += CPN_TICKET_PAGE;
@@ -135,12 +147,14 @@ bool cpn_restore_page(coupon_engine *engine, struct cpn_campaign *campaign, cons
 coupon_status cpn_restore_settle(coupon_engine *engine, uint64_t *twice_lsn, struct cpn_fault *fault) {
   coupon_status status = COUPON_OK;
   *twice_lsn = 0;
+  uint64_t lines_to_come = cpn_restore_lines_to_come(engine);
   for (uint64_t i = 0; i < cpn_directory_count(&engine->campaigns) && status == COUPON_OK; i++) {
     struct cpn_campaign *campaign = cpn_directory_at(&engine->campaigns, i);
-    uint64_t twice, unused;
-    status = cpn_restore_deferred_claims(engine, campaign, &twice, fault);
     const uint64_t tickets = cpn_tickets_numbered(&campaign->tickets);
-    if (cpn_restore_is_deferred(campaign, tickets)) cpn_progress_claim(engine, tickets, CPN_PROGRESS_WHOLE);
+    const bool deferred = cpn_restore_is_deferred(campaign, tickets);
+    uint64_t twice, unused;
+    status = cpn_restore_deferred_claims(engine, campaign, &lines_to_come, &twice, fault);
+    if (deferred) cpn_progress_claim(engine, tickets, CPN_PROGRESS_WHOLE);
     if (twice == UINT64_MAX) continue;
     const uint64_t lsn = cpn_tickets_read(&campaign->tickets, twice, &unused);
     if (*twice_lsn == 0 || lsn < *twice_lsn) *twice_lsn = lsn;

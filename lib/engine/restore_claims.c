@@ -105,8 +105,33 @@ coupon_status cpn_restore_claims(coupon_engine *engine, struct cpn_campaign *cam
 
 /* --- claims that come later ---------------------------------------------------------------------- */
 
+/* Whoever has tickets has claims, unless they were let go. */
+static bool are_gone(const struct cpn_campaign *campaign) {
+  return cpn_claim_level_at(&campaign->claims, 0) == NULL && cpn_tickets_numbered(&campaign->tickets) > 0;
+}
+
 bool cpn_restore_is_deferred(const struct cpn_campaign *campaign, uint64_t number) {
-  return number > DEFER_FROM && campaign->spec.user_limit != 0;
+  return (number > DEFER_FROM && campaign->spec.user_limit != 0) || are_gone(campaign);
+}
+
+/* The campaign's claims, if it has any, and what was counted with them. */
+static void let_go(coupon_engine *engine, struct cpn_campaign *campaign) {
+  struct cpn_tickets *tickets = &campaign->tickets;
+  const uint64_t numbered = cpn_tickets_numbered(tickets);
+  if (cpn_claim_level_at(&campaign->claims, 0) == NULL) return;
+  const bool counted = campaign->spec.user_limit == 0;
+  engine->progress.deferred += counted ? numbered : cpn_min_u64(numbered, DEFER_FROM);
+  cpn_claim_set_let_go(&campaign->claims, &engine->memory);
+  /* relaxed: nobody else is there. */
+  for (uint64_t number = 1; counted && number <= cpn_tickets_room(tickets); number++)
+    atomic_store_explicit(cpn_tickets_count(tickets, number), 0, memory_order_relaxed);
+}
+
+bool cpn_restore_let_claims_go(coupon_engine *engine) {
+  const uint64_t before = cpn_memory_used(&engine->memory);
+  for (uint64_t i = 0; i < cpn_directory_count(&engine->campaigns); i++)
+    let_go(engine, cpn_directory_at(&engine->campaigns, i));
+  return cpn_memory_used(&engine->memory) < before;
 }
 
 static struct cpn_user user_of(const coupon_engine *engine, const struct cpn_tickets *tickets, uint64_t number) {
@@ -278,16 +303,39 @@ static coupon_status fill(coupon_engine *engine, struct cpn_campaign *campaign, 
   return status;
 }
 
-/* From this ticket on, the ones before it having theirs, up to a user's second one: the set there is grows as ever. */
+/* From this ticket on, the ones before it having theirs, up to a user's second one too many: the set there is grows as ever. */
 static coupon_status claim_one_by_one(coupon_engine *engine, struct cpn_campaign *campaign, uint64_t from,
                                       uint64_t *twice, struct cpn_fault *fault) {
   const uint64_t numbered = cpn_tickets_numbered(&campaign->tickets);
   for (uint64_t number = from; number <= numbered && *twice == UINT64_MAX; number++) {
     const struct cpn_user user = user_of(engine, &campaign->tickets, number);
-    coupon_status status = claim_one(engine, campaign, &user, number, twice, fault);
+    coupon_status status = campaign->spec.user_limit == 0 ? claim(engine, campaign, &user, number, fault)
+                                                          : claim_one(engine, campaign, &user, number, twice, fault);
     if (status != COUPON_OK) return status;
   }
   return COUPON_OK;
+}
+
+/* Whether a campaign's claims are left and settled, rather than made one by one. */
+static bool fills(const struct cpn_campaign *campaign, uint64_t numbered) {
+  return campaign->spec.user_limit != 0 && numbered > DEFER_FROM && numbered <= CPN_FILL_NUMBER_MAX;
+}
+
+/* In a set that begins again, small if there is little memory: of that an eighth is for what overflows, in small steps. Where memory
+ * has room for fewer than there are to come, each campaign gets as much less. */
+static coupon_status claim_again(coupon_engine *engine, struct cpn_campaign *campaign, uint64_t lines_to_come,
+                                 uint64_t *twice, struct cpn_fault *fault) {
+  let_go(engine, campaign);
+  const uint64_t limit = engine->memory.limit, used = cpn_memory_used(&engine->memory);
+  const uint64_t room = (limit - cpn_min_u64(limit, used)) / 8 * 7 / CPN_CACHE_LINE;
+  uint64_t lines = cpn_claim_set_lines_for(cpn_tickets_numbered(&campaign->tickets));
+  if (room < lines_to_come) lines = (uint64_t)((double)lines * (double)room / (double)lines_to_come);
+  lines = cpn_max_u64(lines / 2 * 2, 2); /* pairs */
+  if (!cpn_claim_set_begin_again(&campaign->claims, &engine->memory, lines)) return cpn_restore_no_memory(fault);
+  cpn_claim_set_expect(&campaign->claims, 1);
+  coupon_status status = claim_one_by_one(engine, campaign, 1, twice, fault);
+  cpn_claim_set_expect(&campaign->claims, campaign->spec.stock);
+  return status;
 }
 
 /* Whether memory is enough for a first level of that size, and for what overflows. */
@@ -296,22 +344,31 @@ static bool is_affordable(const coupon_engine *engine, uint64_t users) {
   return used < limit && cpn_claim_set_lines_for(users) <= (limit - used) / 4 * 3 / CPN_CACHE_LINE;
 }
 
-coupon_status cpn_restore_deferred_claims(coupon_engine *engine, struct cpn_campaign *campaign, uint64_t *twice,
-                                          struct cpn_fault *fault) {
+uint64_t cpn_restore_lines_to_come(const coupon_engine *engine) {
+  uint64_t lines = 0;
+  for (uint64_t i = 0; i < cpn_directory_count(&engine->campaigns); i++) {
+    const struct cpn_campaign *campaign = cpn_directory_at(&engine->campaigns, i);
+    const uint64_t numbered = cpn_tickets_numbered(&campaign->tickets);
+    if (cpn_restore_is_deferred(campaign, numbered)) lines += cpn_claim_set_lines_for(numbered);
+  }
+  return lines;
+}
+
+coupon_status cpn_restore_deferred_claims(coupon_engine *engine, struct cpn_campaign *campaign, uint64_t *lines_to_come,
+                                          uint64_t *twice, struct cpn_fault *fault) {
   const uint64_t numbered = cpn_tickets_numbered(&campaign->tickets);
   *twice = UINT64_MAX;
   if (!cpn_restore_is_deferred(campaign, numbered)) return COUPON_OK;
+  const uint64_t lines = *lines_to_come, own = cpn_claim_set_lines_for(numbered);
+  *lines_to_come -= own;
   struct cpn_claim_fill *filling = NULL;
-  if (numbered <= CPN_FILL_NUMBER_MAX && is_affordable(engine, numbered))
+  if (fills(campaign, numbered) && is_affordable(engine, numbered))
     filling = cpn_claim_fill_begin(&campaign->claims, &engine->memory, numbered);
-  if (filling == NULL) return claim_one_by_one(engine, campaign, DEFER_FROM + 1, twice, fault); /* no memory */
+  if (filling == NULL) return claim_again(engine, campaign, lines, twice, fault);
   bool fits = true;
   coupon_status status = fill(engine, campaign, filling, &fits, twice, fault);
   cpn_claim_fill_free(filling, &engine->memory);
   if (fits || status != COUPON_OK) return status;
   /* Somebody has more tickets than the limit: who is it first? */
-  if (!cpn_claim_set_begin_again(&campaign->claims, &engine->memory,
-                                 cpn_claim_set_lines_for(cpn_min_u64(numbered, 65536))))
-    return cpn_restore_no_memory(fault);
-  return claim_one_by_one(engine, campaign, 1, twice, fault);
+  return claim_again(engine, campaign, lines, twice, fault);
 }

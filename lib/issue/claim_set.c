@@ -130,6 +130,15 @@ bool cpn_claim_set_begin_again(struct cpn_claim_set *set, struct cpn_memory *mem
   return true;
 }
 
+void cpn_claim_set_let_go(struct cpn_claim_set *set, struct cpn_memory *memory) {
+  cpn_claim_set_fini(set, memory);
+  /* relaxed, both: as above. */
+  for (unsigned k = 0; k < CPN_CLAIM_LEVELS; k++) atomic_store_explicit(&set->level[k], NULL, memory_order_relaxed);
+  atomic_store_explicit(&set->bytes, 0, memory_order_relaxed);
+}
+
+void cpn_claim_set_expect(struct cpn_claim_set *set, uint64_t users) { set->wanted = words_for(users); }
+
 uint64_t cpn_claim_set_lines_for(uint64_t users) { return lines_for(words_for(users)); }
 
 uint64_t cpn_claim_set_bytes(const struct cpn_claim_set *set) {

@@ -100,7 +100,7 @@ struct cpn_claim_set {
   uint64_t first_lines; /* of level 0; constant */
   /* Written once each, by whoever needs it first; read by all. */
   _Atomic(struct cpn_claim_level *) level[CPN_CLAIM_LEVELS];
-  uint64_t wanted; /* words for the expected users: sizes the levels, limits nothing; constant */
+  uint64_t wanted; /* words for the expected users: sizes the levels, limits nothing; changes only at recovery */
   _Atomic uint64_t bytes;
 };
 
@@ -116,6 +116,12 @@ bool cpn_claim_set_grow_for(struct cpn_claim_set *set, struct cpn_memory *memory
 /* For whoever is alone with the set, at recovery: it begins again, empty, with a first level of so many lines; what was in
  * it is the caller's to put back. False: no memory, and nothing has changed. */
 CPN_MUST_CHECK bool cpn_claim_set_begin_again(struct cpn_claim_set *set, struct cpn_memory *memory, uint64_t lines);
+
+/* For the same: gives its memory back. It has no levels then, until it has begun again. */
+void cpn_claim_set_let_go(struct cpn_claim_set *set, struct cpn_memory *memory);
+
+/* For the same: from here on levels are made for so many users. */
+void cpn_claim_set_expect(struct cpn_claim_set *set, uint64_t users);
 
 /* The lines of a first level for so many users. */
 uint64_t cpn_claim_set_lines_for(uint64_t users);

@@ -26,10 +26,10 @@ uint64_t __real_cpn_chunk_digest(uint64_t digest, const struct cpn_chunk *chunk)
 uint64_t __wrap_cpn_chunk_digest(uint64_t digest, const struct cpn_chunk *chunk);
 bool __real_cpn_packed_page_rises(struct cpn_packed_page *page, uint64_t stamp_bytes);
 bool __wrap_cpn_packed_page_rises(struct cpn_packed_page *page, uint64_t stamp_bytes);
-coupon_status __real_cpn_restore_deferred_claims(coupon_engine *engine, struct cpn_campaign *campaign, uint64_t *twice,
-                                                 struct cpn_fault *fault);
-coupon_status __wrap_cpn_restore_deferred_claims(coupon_engine *engine, struct cpn_campaign *campaign, uint64_t *twice,
-                                                 struct cpn_fault *fault);
+coupon_status __real_cpn_restore_deferred_claims(coupon_engine *engine, struct cpn_campaign *campaign,
+                                                 uint64_t *lines_to_come, uint64_t *twice, struct cpn_fault *fault);
+coupon_status __wrap_cpn_restore_deferred_claims(coupon_engine *engine, struct cpn_campaign *campaign,
+                                                 uint64_t *lines_to_come, uint64_t *twice, struct cpn_fault *fault);
 
 static bool planted(const char *what) {
   const char *wanted = getenv("COUPON_FUZZ_PLANTED"); /* NOLINT(concurrency-mt-unsafe): there is one thread */
@@ -83,9 +83,9 @@ bool __wrap_cpn_packed_page_rises(struct cpn_packed_page *page, uint64_t stamp_b
 }
 
 /* A user's second ticket, in a campaign whose claims come later, is overlooked. */
-coupon_status __wrap_cpn_restore_deferred_claims(coupon_engine *engine, struct cpn_campaign *campaign, uint64_t *twice,
-                                                 struct cpn_fault *fault) {
-  coupon_status status = __real_cpn_restore_deferred_claims(engine, campaign, twice, fault);
+coupon_status __wrap_cpn_restore_deferred_claims(coupon_engine *engine, struct cpn_campaign *campaign,
+                                                 uint64_t *lines_to_come, uint64_t *twice, struct cpn_fault *fault) {
+  coupon_status status = __real_cpn_restore_deferred_claims(engine, campaign, lines_to_come, twice, fault);
   if (planted("twice")) *twice = UINT64_MAX;
   return status;
 }

@@ -201,6 +201,68 @@ Test(memory_limit, what_cannot_be_prepared_is_not_created) {
   help_close(engine);
 }
 
+/* --- opening under less than it was written with ------------------------------------------------- */
+
+/* One campaign of one ticket to a user, one of any number, and a small one behind. */
+#define ONCE UINT64_C(9000)
+#define OFTEN UINT64_C(3000)
+#define TIMES 3
+#define FEW UINT64_C(50)
+
+static void sell_three(coupon_engine *engine) {
+  help_create(engine, 1, STOCK);
+  struct coupon_campaign_spec spec = help_spec(2, STOCK);
+  spec.user_limit = 0;
+  cr_assert_geq(coupon_create(engine, &spec, COUPON_FOREVER), 0);
+  help_create(engine, 3, FEW);
+  for (uint64_t i = 0; i < ONCE; i++) {
+    cr_assert_eq(help_ask(engine, 1, i), COUPON_ISSUED);
+    cr_assert_eq(help_ask(engine, 2, i % OFTEN), COUPON_ISSUED);
+    if (i < FEW) cr_assert_eq(help_ask(engine, 3, i), COUPON_ISSUED);
+  }
+}
+
+static void expect_three(coupon_engine *engine) {
+  struct coupon_ticket ticket = COUPON_TICKET_INIT;
+  uint64_t count = 0, odd = 0;
+  expect_sound(engine, 1, ONCE);
+  expect_sound(engine, 3, FEW);
+  cr_expect_eq(help_info(engine, 2).issued, ONCE);
+  for (uint64_t user = 0; user < OFTEN; user++)
+    odd += coupon_lookup(engine, 2, user, &ticket, &count) < 0 || ticket.number != user + 1 || count != TIMES;
+  odd += coupon_lookup(engine, 2, OFTEN, &ticket, &count) != COUPON_NOT_FOUND;
+  cr_expect_eq(odd, 0, "of many to a user");
+  for (uint64_t user = 0; user < ONCE; user++) odd += help_try(engine, 1, user) != COUPON_ALREADY_ISSUED;
+  cr_expect_eq(odd, 0, "of one to a user");
+}
+
+/* Limits fall by a hundredth until what there is does not fit. */
+Test(memory_limit, claims_that_take_too_much_are_made_again_where_there_is_less) {
+  char temp[HELP_PATH_MAX], data[HELP_PATH_MAX];
+  help_temp_make(temp);
+  struct coupon_options options = help_options(COUPON_WRITTEN);
+  coupon_engine *engine = help_open(help_join(data, temp, "data"), &options);
+  sell_three(engine);
+  help_close(engine);
+  engine = help_open(data, &options);
+  const uint64_t enough = help_stats(engine).memory_bytes;
+  help_close(engine);
+  coupon_status status = COUPON_OK;
+  uint64_t limit = enough;
+  for (; status == COUPON_OK; limit -= enough / 100) {
+    struct coupon_report report = COUPON_REPORT_INIT;
+    options.max_memory_bytes = limit;
+    status = coupon_open(data, &options, &engine, &report);
+    if (status != COUPON_OK) continue;
+    cr_expect_leq(help_stats(engine).memory_bytes, limit);
+    expect_three(engine);
+    help_close(engine);
+  }
+  cr_expect_eq(status, COUPON_E_NOMEM, "%s", coupon_status_name(status));
+  cr_expect_lt(limit, enough / 4, "it ends at a third where claims only ever grow");
+  help_temp_remove(temp);
+}
+
 /* --- users who are refused ----------------------------------------------------------------------- */
 
 #define REFUSED 10000000
