@@ -12,6 +12,7 @@
 #include "engine/checkpoint.h"
 #include "engine/engine.h"
 #include "engine/restore.h"
+#include "engine/restore_fill.h"
 #include "log/reader.h"
 
 /* What is rewritten at a time. Holds the largest frame. */
@@ -31,6 +32,7 @@ static coupon_status begin_campaigns(coupon_engine *engine, struct cpn_fault *fa
 }
 
 coupon_status cpn_recovery_begin_again(coupon_engine *engine, struct cpn_fault *fault) {
+  cpn_restore_follow_end(engine);
   cpn_directory_fini(&engine->campaigns);
   atomic_store_explicit(&engine->tickets, 0, memory_order_relaxed); /* relaxed: nobody else is here yet */
   return begin_campaigns(engine, fault);
@@ -43,8 +45,7 @@ static void reader_init(struct cpn_reader *reader, coupon_engine *engine, uint64
                                 .each = cpn_apply_replay,
                                 .each_run = cpn_apply_replay_run,
                                 .progress = engine->options.callbacks.progress == NULL ? NULL : cpn_progress_read_log,
-                                .context = engine,
-                                .env = &engine->env};
+                                .context = engine};
 }
 
 static void fill_report(const coupon_engine *engine, const struct cpn_reader *reader, struct coupon_report *report) {
@@ -69,8 +70,8 @@ static coupon_status say_unreadable(const coupon_engine *engine, coupon_status s
 
 /* The newest checkpoint that holds, and the log behind it. That a user has too many tickets in a large checkpoint shows only
  * when all are there (engine/restore.h); it is then passed over like one that is damaged. */
-static coupon_status restore_all(coupon_engine *engine, struct cpn_reader *reader, struct coupon_report *report,
-                                 struct cpn_fault *fault) {
+static coupon_status restore_from_any(coupon_engine *engine, struct cpn_reader *reader, struct coupon_report *report,
+                                      struct cpn_fault *fault) {
   const struct cpn_reader begin = *reader;
   for (uint64_t below = UINT64_MAX;;) {
     coupon_status status = cpn_checkpoint_open(engine, reader, below, report, fault);
@@ -87,6 +88,13 @@ static coupon_status restore_all(coupon_engine *engine, struct cpn_reader *reade
     status = cpn_recovery_begin_again(engine, fault);
     if (status != COUPON_OK) return status;
   }
+}
+
+static coupon_status restore_all(coupon_engine *engine, struct cpn_reader *reader, struct coupon_report *report,
+                                 struct cpn_fault *fault) {
+  coupon_status status = restore_from_any(engine, reader, report, fault);
+  cpn_restore_follow_end(engine);
+  return status;
 }
 
 /* --- repairing ----------------------------------------------------------------------------------- */

@@ -9,7 +9,9 @@
 #include "engine/restore.h"
 
 #include "engine/restore_claims.h"
+#include "engine/restore_fill.h"
 #include "log/reader.h"
+#include "log/reader_expect.h"
 
 static coupon_status broken(struct cpn_fault *fault, const char *rule) {
   /* The caller knows the place. */
@@ -108,6 +110,7 @@ static coupon_status restore_block(coupon_engine *engine, struct cpn_campaign *c
   coupon_status status = claim_or_defer(engine, campaign, number, rows, count, done, fault);
   append(engine, campaign, &spot, rows, *done);
   if (*done > 0) *time_before = rows[*done - 1].time_ns;
+  if (cpn_restore_is_deferred(campaign, number)) cpn_restore_follow(engine, campaign, number - 1);
   return status;
 }
 
@@ -139,6 +142,7 @@ bool cpn_restore_page(coupon_engine *engine, struct cpn_campaign *campaign, cons
     return false;
   engine->progress.deferred += CPN_TICKET_PAGE;
   take(engine, campaign, CPN_TICKET_PAGE, page->last_time_ns);
+  cpn_restore_follow(engine, campaign, numbered);
   return true;
 }
 
@@ -147,6 +151,7 @@ bool cpn_restore_page(coupon_engine *engine, struct cpn_campaign *campaign, cons
 coupon_status cpn_restore_settle(coupon_engine *engine, uint64_t *twice_lsn, struct cpn_fault *fault) {
   coupon_status status = COUPON_OK;
   *twice_lsn = 0;
+  cpn_restore_follow_stop(engine);
   uint64_t lines_to_come = cpn_restore_lines_to_come(engine);
   for (uint64_t i = 0; i < cpn_directory_count(&engine->campaigns) && status == COUPON_OK; i++) {
     struct cpn_campaign *campaign = cpn_directory_at(&engine->campaigns, i);
@@ -201,6 +206,8 @@ coupon_status cpn_restore_run(coupon_engine *engine, struct cpn_reader *reader, 
   const struct cpn_reader begin = *reader;
   struct cpn_fault settling = {0};
   uint64_t twice_lsn;
+  if (engine->env.start_thread != NULL && cpn_env_processors() > 1)
+    engine->following.end_lsn = cpn_reader_expect_end(reader);
   coupon_status status = cpn_reader_run(reader, fault);
   coupon_status settled = cpn_restore_settle(engine, &twice_lsn, &settling);
   /* Of two broken rules the one that comes first counts: this one lies before wherever the reader has got to. */

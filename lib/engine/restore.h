@@ -34,6 +34,7 @@ CPN_MUST_CHECK coupon_status cpn_restore_run(coupon_engine *engine, struct cpn_r
 
 #if defined(CPN_TEST_POINTS)
 extern uint64_t cpn_restore_defer_from;
+extern uint64_t cpn_restore_follow_from; /* 4 or more */
 #endif
 
 #endif

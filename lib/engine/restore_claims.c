@@ -6,6 +6,7 @@
  */
 #include "engine/restore_claims.h"
 
+#include "engine/restore_fill.h"
 #include "issue/claim_fill.h"
 
 /* Lines asked for ahead of their use: more than the processor waits for at a time. */
@@ -129,6 +130,8 @@ static void let_go(coupon_engine *engine, struct cpn_campaign *campaign) {
 
 bool cpn_restore_let_claims_go(coupon_engine *engine) {
   const uint64_t before = cpn_memory_used(&engine->memory);
+  cpn_restore_follow_end(engine);
+  engine->following.refused = true;
   for (uint64_t i = 0; i < cpn_directory_count(&engine->campaigns); i++)
     let_go(engine, cpn_directory_at(&engine->campaigns, i));
   return cpn_memory_used(&engine->memory) < before;
@@ -139,101 +142,6 @@ static struct cpn_user user_of(const coupon_engine *engine, const struct cpn_tic
   cpn_tickets_user(tickets, number, user.words);
   user.hash = hash_of(engine, user.words, tickets->user_words);
   return user;
-}
-
-static bool same_user(const void *context, uint64_t a, uint64_t b) {
-  const struct cpn_tickets *tickets = context;
-  struct cpn_user user = {.hash = 0};
-  cpn_tickets_user(tickets, a, user.words);
-  return cpn_tickets_is_users(tickets, b, &user);
-}
-
-/* One thread's part of one campaign's claims. */
-struct claimer {
-  coupon_engine *engine;
-  const struct cpn_tickets *tickets;
-  struct cpn_claim_fill *fill;
-  uint32_t share;
-  bool fits;                   /* what it has left */
-  bool tells;                  /* how far it is: of the opening thread's, one */
-  bool alone;                  /* there is no other thread meanwhile */
-  _Atomic uint32_t *next_part; /* to be settled; both threads take from it */
-  struct cpn_claim_settler settler;
-};
-
-static size_t hash_users(const struct claimer *claimer, uint64_t number, uint64_t end,
-                         uint64_t hashes[CPN_FILL_TOGETHER]) {
-  const uint32_t user_words = claimer->tickets->user_words;
-  const _Atomic uint64_t *users;
-  const size_t count =
-      (size_t)cpn_min_u64(cpn_tickets_users_at(claimer->tickets, number, end - 1, &users), CPN_FILL_TOGETHER);
-  const struct cpn_hash_key key = claimer->engine->key; /* a copy, that nothing can change: it stays in registers */
-  /* relaxed, all: nobody writes any more. */
-  for (size_t i = 0; i < count && user_words == 1; i++)
-    hashes[i] = cpn_hash_u64(&key, atomic_load_explicit(&users[i], memory_order_relaxed));
-  for (size_t i = 0; i < count && user_words == 2; i++)
-    hashes[i] = cpn_hash_u128(&key, atomic_load_explicit(&users[2 * i], memory_order_relaxed),
-                              atomic_load_explicit(&users[2 * i + 1], memory_order_relaxed));
-  return count;
-}
-
-/* Leaving is half of the work, and of that each share is half. */
-#define LEAVING (CPN_PROGRESS_WHOLE / 2)
-#define TELL_EVERY (CPN_FILL_TOGETHER * UINT64_C(4096)) /* tickets */
-
-static void tell_left(const struct claimer *claimer, uint64_t number, uint64_t numbered) {
-  const uint64_t before = cpn_claim_fill_from(numbered, claimer->share) - 1;
-  const uint64_t left = claimer->alone ? number : (number - before) * CPN_FILL_SHARES;
-  cpn_progress_claim(claimer->engine, numbered, cpn_min_u64(left * LEAVING / numbered, LEAVING));
-}
-
-static void *leave_share(void *argument) {
-  struct claimer *claimer = argument;
-  const uint64_t numbered = cpn_tickets_numbered(claimer->tickets);
-  const uint64_t end = cpn_claim_fill_from(numbered, claimer->share + 1);
-  for (uint64_t number = cpn_claim_fill_from(numbered, claimer->share); number < end;) {
-    uint64_t hashes[CPN_FILL_TOGETHER];
-    const size_t count = hash_users(claimer, number, end, hashes);
-    cpn_claim_fill_leave(claimer->fill, claimer->share, hashes, number, count);
-    number += count;
-    if (claimer->tells && number / TELL_EVERY != (number - count) / TELL_EVERY) tell_left(claimer, number, numbered);
-  }
-  claimer->fits = cpn_claim_fill_left(claimer->fill, claimer->share);
-  return NULL;
-}
-
-static void *settle_parts(void *argument) {
-  struct claimer *claimer = argument;
-  for (;;) {
-    /* relaxed: it only says whose the part is; what was left there was heard of with the thread's start. */
-    const uint32_t part = atomic_fetch_add_explicit(claimer->next_part, 1, memory_order_relaxed);
-    if (part >= claimer->fill->parts) return NULL;
-    cpn_claim_fill_settle(claimer->fill, part, &claimer->settler);
-    if (claimer->tells)
-      cpn_progress_claim(claimer->engine, cpn_tickets_numbered(claimer->tickets),
-                         LEAVING + (uint64_t)part * (CPN_PROGRESS_WHOLE - LEAVING) / claimer->fill->parts);
-  }
-}
-
-/* With fewer parts a thread is not worth its start. */
-#define PARTS_FOR_TWO 16u
-
-/* The same for both claimers, at once if there is a second thread to be had. */
-static void with_both(struct claimer claimers[CPN_FILL_SHARES], void *(*work)(void *claimer)) {
-  pthread_t thread;
-  const struct cpn_env *env = &claimers[0].engine->env;
-  bool two = claimers[0].fill->parts >= PARTS_FOR_TWO && env->start_thread != NULL && cpn_env_processors() > 1;
-  claimers[1].tells = false;
-  two = two && env->start_thread(env->context, &thread, "coupon-restore", work, &claimers[1]) == 0;
-  claimers[0].tells = true;
-  claimers[0].alone = !two;
-  (void)work(&claimers[0]);
-  if (two) {
-    (void)pthread_join(thread, NULL);
-    return;
-  }
-  claimers[1].tells = claimers[1].alone = true;
-  (void)work(&claimers[1]);
 }
 
 /* The claim of this ticket's user; if there is one already, `*twice` becomes the lowest number of a second ticket. */
@@ -250,8 +158,8 @@ static coupon_status claim_one(coupon_engine *engine, struct cpn_campaign *campa
 }
 
 /* Their users and lines lie anywhere in memory, and are asked for together. */
-static coupon_status claim_some(coupon_engine *engine, struct cpn_campaign *campaign, const uint64_t *numbers,
-                                size_t count, uint64_t *twice, struct cpn_fault *fault) {
+coupon_status cpn_restore_claim_some(coupon_engine *engine, struct cpn_campaign *campaign, const uint64_t *numbers,
+                                     size_t count, uint64_t *twice, struct cpn_fault *fault) {
   struct cpn_user users[CPN_FILL_TOGETHER];
   for (size_t i = 0; i < count; i++) __builtin_prefetch(cpn_chunks_at(&campaign->tickets.users, numbers[i] - 1));
   for (size_t i = 0; i < count; i++) users[i] = user_of(engine, &campaign->tickets, numbers[i]);
@@ -261,46 +169,6 @@ static coupon_status claim_some(coupon_engine *engine, struct cpn_campaign *camp
     if (status != COUPON_OK) return status;
   }
   return COUPON_OK;
-}
-
-/* Those whose lines were full, and `*twice`: the lowest number of a user's second ticket. */
-static coupon_status claim_strangers(coupon_engine *engine, struct cpn_campaign *campaign,
-                                     const struct cpn_claim_settler *settler, uint64_t *twice,
-                                     struct cpn_fault *fault) {
-  *twice = cpn_min_u64(*twice, settler->twice);
-  if (settler->no_memory) return cpn_restore_no_memory(fault);
-  for (size_t at = 0; at < settler->stranger_count; at += CPN_FILL_TOGETHER) {
-    const size_t count = (size_t)cpn_min_u64(settler->stranger_count - at, CPN_FILL_TOGETHER);
-    coupon_status status = claim_some(engine, campaign, &settler->strangers[at], count, twice, fault);
-    if (status != COUPON_OK) return status;
-  }
-  return COUPON_OK;
-}
-
-/* All claims of the campaign, in a set that has begun again for just as many. If they do not fit `*fits` becomes false, and there
- * are none. */
-static coupon_status fill(coupon_engine *engine, struct cpn_campaign *campaign, struct cpn_claim_fill *filling,
-                          bool *fits, uint64_t *twice, struct cpn_fault *fault) {
-  struct claimer claimers[CPN_FILL_SHARES];
-  _Atomic uint32_t next_part = 0;
-  bool enough = true;
-  for (uint32_t i = 0; i < CPN_FILL_SHARES; i++) {
-    claimers[i] = (struct claimer){
-        .engine = engine, .tickets = &campaign->tickets, .fill = filling, .share = i, .next_part = &next_part};
-    claimers[i].settler = (struct cpn_claim_settler){.same_user = same_user, .context = &campaign->tickets};
-    enough = cpn_claim_settler_init(&claimers[i].settler, filling) && enough;
-  }
-  if (enough) {
-    with_both(claimers, leave_share);
-    *fits = claimers[0].fits && claimers[1].fits;
-    if (*fits) with_both(claimers, settle_parts);
-  }
-  coupon_status status = enough ? COUPON_OK : cpn_restore_no_memory(fault);
-  for (uint32_t i = 0; i < CPN_FILL_SHARES; i++) { /* a user's are all with one settler, and in order */
-    if (status == COUPON_OK) status = claim_strangers(engine, campaign, &claimers[i].settler, twice, fault);
-    cpn_claim_settler_fini(&claimers[i].settler);
-  }
-  return status;
 }
 
 /* From this ticket on, the ones before it having theirs, up to a user's second one too many: the set there is grows as ever. */
@@ -314,11 +182,6 @@ static coupon_status claim_one_by_one(coupon_engine *engine, struct cpn_campaign
     if (status != COUPON_OK) return status;
   }
   return COUPON_OK;
-}
-
-/* Whether a campaign's claims are left and settled, rather than made one by one. */
-static bool fills(const struct cpn_campaign *campaign, uint64_t numbered) {
-  return campaign->spec.user_limit != 0 && numbered > DEFER_FROM && numbered <= CPN_FILL_NUMBER_MAX;
 }
 
 /* In a set that begins again, small if there is little memory: of that an eighth is for what overflows, in small steps. Where memory
@@ -338,12 +201,6 @@ static coupon_status claim_again(coupon_engine *engine, struct cpn_campaign *cam
   return status;
 }
 
-/* Whether memory is enough for a first level of that size, and for what overflows. */
-static bool is_affordable(const coupon_engine *engine, uint64_t users) {
-  const uint64_t used = cpn_memory_used(&engine->memory), limit = engine->memory.limit;
-  return used < limit && cpn_claim_set_lines_for(users) <= (limit - used) / 4 * 3 / CPN_CACHE_LINE;
-}
-
 uint64_t cpn_restore_lines_to_come(const coupon_engine *engine) {
   uint64_t lines = 0;
   for (uint64_t i = 0; i < cpn_directory_count(&engine->campaigns); i++) {
@@ -361,14 +218,9 @@ coupon_status cpn_restore_deferred_claims(coupon_engine *engine, struct cpn_camp
   if (!cpn_restore_is_deferred(campaign, numbered)) return COUPON_OK;
   const uint64_t lines = *lines_to_come, own = cpn_claim_set_lines_for(numbered);
   *lines_to_come -= own;
-  struct cpn_claim_fill *filling = NULL;
-  if (fills(campaign, numbered) && is_affordable(engine, numbered))
-    filling = cpn_claim_fill_begin(&campaign->claims, &engine->memory, numbered);
-  if (filling == NULL) return claim_again(engine, campaign, lines, twice, fault);
-  bool fits = true;
-  coupon_status status = fill(engine, campaign, filling, &fits, twice, fault);
-  cpn_claim_fill_free(filling, &engine->memory);
-  if (fits || status != COUPON_OK) return status;
-  /* Somebody has more tickets than the limit: who is it first? */
-  return claim_again(engine, campaign, lines, twice, fault);
+  bool filled = false;
+  coupon_status status = COUPON_OK;
+  if (campaign->spec.user_limit != 0 && numbered > DEFER_FROM)
+    status = cpn_restore_fill(engine, campaign, &filled, twice, fault);
+  return filled || status != COUPON_OK ? status : claim_again(engine, campaign, lines, twice, fault);
 }

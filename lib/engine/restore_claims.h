@@ -18,6 +18,12 @@ CPN_MUST_CHECK coupon_status cpn_restore_claims(coupon_engine *engine, struct cp
                                                 const struct cpn_restored *rows, size_t count, size_t *claimed,
                                                 struct cpn_fault *fault);
 
+/* Claims of these tickets, at most CPN_FILL_TOGETHER, into the set there is; `*twice` becomes the lowest number of a user's second
+ * ticket, if that is lower. COUPON_OK or COUPON_E_NOMEM. */
+CPN_MUST_CHECK coupon_status cpn_restore_claim_some(coupon_engine *engine, struct cpn_campaign *campaign,
+                                                    const uint64_t *numbers, size_t count, uint64_t *twice,
+                                                    struct cpn_fault *fault);
+
 /* Lines of claims that were deferred, of all campaigns. */
 uint64_t cpn_restore_lines_to_come(const coupon_engine *engine);
 

@@ -6,7 +6,6 @@
 #include <string.h>
 
 #include "log/format_block.h"
-#include "log/reader_scout.h"
 #include "log/reader_segment.h"
 #include "log/reader_walk.h"
 
@@ -118,11 +117,9 @@ coupon_status cpn_reader_run(struct cpn_reader *reader, struct cpn_fault *fault)
   }
   reader->last_number = cpn_max_u64(numbers.last, reader->first_number);
   memset(fault, 0, sizeof *fault);
-  coupon_status status;
-  if (cpn_reader_scout(reader, &status, fault)) return status;
   unsigned char *window = malloc(CPN_READER_WINDOW_SIZE);
   if (window == NULL) return cpn_fault_set(fault, COUPON_E_NOMEM, "", 0, "no memory to read the log");
-  status = cpn_reader_walk(reader, window, fault);
+  coupon_status status = cpn_reader_walk(reader, window, fault);
   free(window);
   return status;
 }

@@ -36,7 +36,6 @@ struct cpn_reader {
   coupon_status (*each_run)(void *context, const struct cpn_run *run, uint64_t *done, struct cpn_fault *fault);
   void (*progress)(void *context, uint64_t done, uint64_t total); /* bytes of segment files; may be NULL */
   void *context;
-  const struct cpn_env *env; /* NULL: without a second thread, which reads ahead */
   /* Where to begin, what lies before being known: behind a checkpoint. All zeros: at the beginning of the log. */
   struct cpn_reader_start {
     uint64_t segment, offset, lsn, life;
@@ -54,8 +53,6 @@ struct cpn_reader {
   uint64_t
       proof_offset; /* in the last segment: where the first frame that is not proved begins; 0: the header is not either */
   uint64_t records;
-
-  struct cpn_ahead *ahead; /* of the second thread's own reader; else NULL */
 };
 
 /* Reads and checks the manifest. COUPON_E_ACCESS: there is none and no segment either, so no directory of ours

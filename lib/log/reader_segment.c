@@ -3,17 +3,13 @@
 
 #include <errno.h>
 
-#include "log/ahead.h"
-
 /* Read at a time, where a frame is no longer: what is read is then still in the cache when it is looked at. */
 #define READ_SIZE ((size_t)256 * 1024)
 _Static_assert(CPN_READER_WINDOW_SIZE >= CPN_FRAME_PAYLOAD_MAX + 2 * CPN_BLOCK_SIZE, "a frame fits");
 
 bool cpn_reader_segment_move(struct cpn_reader_segment *segment, uint64_t offset, size_t size) {
   size_t want = (size_t)cpn_min_u64(cpn_max_u64(READ_SIZE, size), segment->size - offset);
-  if (segment->ahead != NULL) segment->window = cpn_ahead_window(segment->ahead);
   segment->window_length = 0;
-  if (segment->window == NULL) return false; /* nobody wants to know any more */
   int64_t got = cpn_io_read_all(segment->io, segment->file, offset, segment->window, want);
   segment->window_from = offset;
   segment->window_length = got < 0 ? 0 : (size_t)got;
@@ -34,7 +30,7 @@ void cpn_reader_segment_close(struct cpn_reader_segment *segment) {
 coupon_status cpn_reader_segment_open(struct cpn_reader_segment *segment, const struct cpn_reader *reader,
                                       uint64_t number, unsigned char *window, struct cpn_fault *fault) {
   const struct cpn_io *io = reader->io;
-  *segment = (struct cpn_reader_segment){.io = io, .number = number, .ahead = reader->ahead, .window = window};
+  *segment = (struct cpn_reader_segment){.io = io, .number = number, .window = window};
   cpn_segment_name(number, segment->name);
   segment->file = cpn_io_open(io, reader->directory, segment->name, CPN_IO_READ);
   if (segment->file == -ENOENT)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * One segment of a log, opened for reading and looked at through a window that moves forwards. What a window shows is valid
- * until the next one; a second thread's reader gets its windows from log/ahead.h, and there they stay longer.
+ * until the next one.
  */
 #ifndef CPN_LOG_READER_SEGMENT_H
 #define CPN_LOG_READER_SEGMENT_H
@@ -18,15 +18,13 @@ struct cpn_reader_segment {
   uint64_t number;
   uint64_t size;
   struct cpn_segment_header header;
-  struct cpn_ahead *ahead; /* where windows come from, or NULL: there is one */
   unsigned char *window;
   uint64_t window_from;
   size_t window_length;
   int64_t error; /* of the last read: -errno, or 0 */
 };
 
-/* Opens segment `number` and checks its header; the window's memory, CPN_READER_WINDOW_SIZE, is the caller's, or NULL where
- * the reader has others. Whatever it returns, the caller closes. */
+/* Opens segment `number` and checks its header; the window's memory, CPN_READER_WINDOW_SIZE, is the caller's. Whatever it returns, the caller closes. */
 CPN_MUST_CHECK coupon_status cpn_reader_segment_open(struct cpn_reader_segment *segment,
                                                      const struct cpn_reader *reader, uint64_t number,
                                                      unsigned char *window, struct cpn_fault *fault);

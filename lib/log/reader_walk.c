@@ -1,18 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "log/reader_walk.h"
 
-#include "log/ahead.h"
 #include "log/format_block.h"
 #include "log/reader_frame.h"
-
-/* Visits the frame's records, or has it done. */
-static coupon_status take_frame(struct cpn_reader *reader, const struct cpn_frame *frame, const unsigned char *payload,
-                                struct cpn_fault *fault) {
-  if (reader->ahead == NULL) return cpn_reader_frame_visit(reader, frame, payload, fault);
-  const struct cpn_ahead_item item = {.kind = CPN_AHEAD_FRAME, .frame = *frame, .payload = payload};
-  cpn_ahead_push(reader->ahead, &item);
-  return COUPON_OK;
-}
 
 /* All frames of one segment that follow the reader's position. */
 static coupon_status read_frames(struct cpn_reader *reader, struct cpn_reader_segment *segment,
@@ -28,7 +18,7 @@ static coupon_status read_frames(struct cpn_reader *reader, struct cpn_reader_se
     if (next == CPN_READER_FAULT) return fault->status;
     if (next == CPN_READER_NOTHING) break;
     if (cpn_frame_end_lsn(&frame) > reader->limit_lsn) break;
-    coupon_status status = take_frame(reader, &frame, payload, fault);
+    coupon_status status = cpn_reader_frame_visit(reader, &frame, payload, fault);
     if (status < 0) return status;
     /* With a sync for each commit a frame proves all before it. Where it proves less, we keep to the earlier point. */
     if (frame.synced_lsn == frame.first_lsn) reader->proof_offset = frame.offset;

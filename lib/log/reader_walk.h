@@ -5,9 +5,8 @@
 
 #include "log/reader.h"
 
-/* From the reader's first segment to its last, the reader standing at the beginning. Frames are visited here, or go to
- * `reader->ahead`, which then has the windows too; without, `window` is CPN_READER_WINDOW_SIZE bytes. COUPON_OK, or the
- * fault. */
+/* From the reader's first segment to its last, the reader standing at the beginning. `window` is CPN_READER_WINDOW_SIZE
+ * bytes. COUPON_OK, or the fault. */
 CPN_MUST_CHECK coupon_status cpn_reader_walk(struct cpn_reader *reader, unsigned char *window, struct cpn_fault *fault);
 
 #endif

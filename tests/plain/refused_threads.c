@@ -56,7 +56,9 @@ static int start_unless_refused(void *context, pthread_t *thread, const char *na
 }
 
 /* Those that help a recovery, which the opening can do without. */
-static bool helps(const char *name) { return strcmp(name, "coupon-scout") == 0 || strcmp(name, "coupon-restore") == 0; }
+static bool helps(const char *name) {
+  return strcmp(name, "coupon-follow") == 0 || strcmp(name, "coupon-restore") == 0;
+}
 
 /* --- engines ------------------------------------------------------------------------------------- */
 

@@ -7,6 +7,7 @@
 #include <pthread.h>
 #include <string.h>
 
+#include "engine/restore.h"
 #include "support/memory_help.h"
 
 MEMORY_SUITE(allocator);
@@ -285,7 +286,11 @@ static bool fail_recovery(const char *data, const struct help_allocator *failing
   return met;
 }
 
-static void fail_each_of_a_recovery(bool for_good) {
+#define FOLLOWED_USERS 3000
+
+/* `follow`: with a second thread at the claims. */
+static void fail_each_of_a_recovery(bool for_good, bool follow) {
+  const uint64_t usual = cpn_restore_defer_from, usually_follow = cpn_restore_follow_from;
   char temp[HELP_PATH_MAX], data[HELP_PATH_MAX];
   help_temp_make(temp);
   struct coupon_options options = help_options(COUPON_SYNC);
@@ -293,7 +298,11 @@ static void fail_each_of_a_recovery(bool for_good) {
   uint64_t issued[SCRIPT_CAMPAIGNS] = {0};
   cr_assert(create_all(engine));
   cr_assert(ask_in_all(engine, issued));
+  for (uint64_t user = SCRIPT_USERS; follow && user < FOLLOWED_USERS;
+       user++) /* so many that they take more memory then */
+    issued[2] += help_ask(engine, 2, user) == COUPON_ISSUED;
   help_close(engine);
+  if (follow) cpn_restore_defer_from = cpn_restore_follow_from = 4;
   int failures = 0;
   bool met = true;
   for (uint64_t at = 1; met; at++) {
@@ -301,13 +310,17 @@ static void fail_each_of_a_recovery(bool for_good) {
     met = fail_recovery(data, &failing, issued, &failures);
   }
   cr_expect_gt(failures, for_good ? 10 : 5); /* one failure can be made up for, where claims go */
+  cpn_restore_defer_from = usual;
+  cpn_restore_follow_from = usually_follow;
   help_temp_remove(temp);
 }
 
 Test(allocator, that_fails_at_any_call_of_a_recovery_leaves_all_but_the_hint_as_it_was) {
-  fail_each_of_a_recovery(false);
+  fail_each_of_a_recovery(false, false);
+  fail_each_of_a_recovery(false, true);
 }
 
 Test(allocator, that_fails_from_any_call_of_a_recovery_on_leaves_all_but_the_hint_as_it_was) {
-  fail_each_of_a_recovery(true);
+  fail_each_of_a_recovery(true, false);
+  fail_each_of_a_recovery(true, true);
 }

@@ -348,14 +348,16 @@ static void begin_directory(void) {
   cr_assert_eq(mkdir(data, 0700), 0);
 }
 
-/* Claims at once or at the end, one thread or two. */
+/* Claims at once, at the end, or by a follower in good time; one thread or two. */
 static void compare_all_ways(const struct log *log, uint64_t defer_from) {
-  const uint64_t usual = cpn_restore_defer_from;
-  for (int way = 0; way < 4; way++) {
-    cpn_restore_defer_from = way / 2 == 0 ? UINT64_MAX : defer_from;
+  const uint64_t usual = cpn_restore_defer_from, usually_follow = cpn_restore_follow_from;
+  for (int way = 0; way < 6; way++) {
+    cpn_restore_defer_from = way / 2 == 0 ? UINT64_MAX : way / 2 == 1 ? defer_from : defer_from / 16;
+    cpn_restore_follow_from = way / 2 < 2 ? usually_follow : cpn_max_u64(defer_from / 16, 4);
     compare_with_model(log, way % 2 == 1);
   }
   cpn_restore_defer_from = usual;
+  cpn_restore_follow_from = usually_follow;
 }
 
 #if defined(__SANITIZE_ADDRESS__)
