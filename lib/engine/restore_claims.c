@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A user's line lies anywhere in memory. Where claims are made at once, their lines are asked for before they are needed; what
- * a campaign has beyond DEFER_FROM tickets gets its claims only when all tickets are there, in a set of just that size,
- * part by part (issue/claim_fill.h), by two threads if there are two.
+ * a campaign has beyond DEFER_FROM tickets gets its claims only when all tickets are there, or from a second thread
+ * behind them (engine/restore_fill.h).
  */
 #include "engine/restore_claims.h"
 
@@ -171,11 +171,11 @@ coupon_status cpn_restore_claim_some(coupon_engine *engine, struct cpn_campaign 
   return COUPON_OK;
 }
 
-/* From this ticket on, the ones before it having theirs, up to a user's second one too many: the set there is grows as ever. */
-static coupon_status claim_one_by_one(coupon_engine *engine, struct cpn_campaign *campaign, uint64_t from,
-                                      uint64_t *twice, struct cpn_fault *fault) {
+/* Up to a user's second one too many; the set there is grows as ever. */
+static coupon_status claim_one_by_one(coupon_engine *engine, struct cpn_campaign *campaign, uint64_t *twice,
+                                      struct cpn_fault *fault) {
   const uint64_t numbered = cpn_tickets_numbered(&campaign->tickets);
-  for (uint64_t number = from; number <= numbered && *twice == UINT64_MAX; number++) {
+  for (uint64_t number = 1; number <= numbered && *twice == UINT64_MAX; number++) {
     const struct cpn_user user = user_of(engine, &campaign->tickets, number);
     coupon_status status = campaign->spec.user_limit == 0 ? claim(engine, campaign, &user, number, fault)
                                                           : claim_one(engine, campaign, &user, number, twice, fault);
@@ -196,7 +196,7 @@ static coupon_status claim_again(coupon_engine *engine, struct cpn_campaign *cam
   lines = cpn_max_u64(lines / 2 * 2, 2); /* pairs */
   if (!cpn_claim_set_begin_again(&campaign->claims, &engine->memory, lines)) return cpn_restore_no_memory(fault);
   cpn_claim_set_expect(&campaign->claims, 1);
-  coupon_status status = claim_one_by_one(engine, campaign, 1, twice, fault);
+  coupon_status status = claim_one_by_one(engine, campaign, twice, fault);
   cpn_claim_set_expect(&campaign->claims, campaign->spec.stock);
   return status;
 }

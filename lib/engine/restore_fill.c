@@ -181,7 +181,8 @@ static void *follow(void *argument) {
     for (uint32_t i = 0; i < count; i++) any = leave_some(&follower->followed[i]) || any;
     if (!any) (void)cpn_event_wait(&follower->more, seen, INT64_MAX);
   }
-  /* What went past the caches is there before anybody hears that this thread has ended. Whether it fits is asked at the end. */
+  /* What went past the caches is there before anybody hears that this thread has ended. Whether it fits is asked at the end.
+   * relaxed: nothing is added once it is over. */
   for (uint32_t i = 0; i < atomic_load_explicit(&follower->count, memory_order_relaxed); i++)
     (void)!cpn_claim_fill_left(follower->followed[i].fill, follower->followed[i].claimer.share);
   return NULL;
@@ -284,12 +285,6 @@ void cpn_restore_follow_end(coupon_engine *engine) {
   engine->following.follower = NULL;
 }
 
-/* Whether memory is enough for a first level of that size, and for what overflows. */
-static bool is_affordable(const coupon_engine *engine, uint64_t users) {
-  const uint64_t used = cpn_memory_used(&engine->memory), limit = engine->memory.limit;
-  return used < limit && cpn_claim_set_lines_for(users) <= (limit - used) / 4 * 3 / CPN_CACHE_LINE;
-}
-
 /* --- filling ------------------------------------------------------------------------------------- */
 
 /* What the follower has left for this campaign, and in `claimers` where to go on. NULL: nothing, or the number of tickets is not the one
@@ -303,6 +298,7 @@ static struct cpn_claim_fill *take_over(coupon_engine *engine, struct cpn_campai
   followed->fill = NULL;
   if (numbered < followed->expected / 8 * 7 || numbered > followed->expected / 8 * 9) {
     cpn_claim_fill_free(fill, &engine->memory);
+    cpn_claim_set_let_go(&campaign->claims, &engine->memory); /* the next one needs its memory */
     return NULL;
   }
   const struct claimer *done = &followed->claimer;
@@ -315,6 +311,12 @@ static struct cpn_claim_fill *take_over(coupon_engine *engine, struct cpn_campai
     claimers[1].next = done->next;
   }
   return fill;
+}
+
+/* Whether memory is enough for a first level of that size, and for what overflows. */
+static bool is_affordable(const coupon_engine *engine, uint64_t users) {
+  const uint64_t used = cpn_memory_used(&engine->memory), limit = engine->memory.limit;
+  return used < limit && cpn_claim_set_lines_for(users) <= (limit - used) / 4 * 3 / CPN_CACHE_LINE;
 }
 
 static struct cpn_claim_fill *begin(coupon_engine *engine, struct cpn_campaign *campaign,
