@@ -24,12 +24,16 @@ static void tell(coupon_engine *engine, double work, double whole) {
 
 static bool has_listener(const coupon_engine *engine) { return engine->options.callbacks.progress != NULL; }
 
+/* What remains of a claim that the follower has left, beside one that begins at the end. */
+#define FOLLOWED_PART 0.25
+
 /* What all claims that come later count, in bytes: those of a ticket as much as reading it. */
 static double claims(const coupon_engine *engine) {
   /* relaxed: nobody else is there yet. */
   const uint64_t tickets = atomic_load_explicit(&engine->tickets, memory_order_relaxed);
   const struct cpn_progress *progress = &engine->progress;
-  return tickets == 0 ? 0 : (double)progress->bytes * (double)progress->deferred / (double)tickets;
+  const double weight = (double)progress->deferred - (double)progress->followed * (1 - FOLLOWED_PART);
+  return tickets == 0 ? 0 : (double)progress->bytes * weight / (double)tickets;
 }
 
 void cpn_progress_read(void *context, uint64_t done, uint64_t total) {

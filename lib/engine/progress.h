@@ -2,7 +2,8 @@
 /*
  * How far an opening is, for whoever waits for it. First bytes of checkpoint and log are read; then come the claims that are
  * made when all tickets are there (restore_claims.h), which take about as long for each ticket as reading it took: so with them
- * the whole counts as that much more. All of it is the opening thread's.
+ * the whole counts as that much more. Of those that a follower leaves meanwhile (restore_fill.h) a quarter of that remains.
+ * All of it is the opening thread's.
  */
 #ifndef CPN_ENGINE_PROGRESS_H
 #define CPN_ENGINE_PROGRESS_H
@@ -14,8 +15,9 @@ struct cpn_progress {
   uint64_t checkpoint_bytes; /* read before the log */
   uint64_t bytes;            /* in all, as far as is known */
   uint64_t deferred;         /* tickets whose claims come later, of those that were read */
-  uint64_t claimed;          /* of these, in campaigns that have theirs */
-  uint64_t done, total;      /* as they were told */
+  uint64_t followed;    /* of these, left by the follower, or soon; the last ones of a campaign may not be counted */
+  uint64_t claimed;     /* of the deferred ones, in campaigns that have theirs */
+  uint64_t done, total; /* as they were told */
 };
 
 /* Reading begins, or begins again. */

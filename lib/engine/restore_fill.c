@@ -225,6 +225,20 @@ static bool has_room_for(const coupon_engine *engine, uint64_t expected) {
   return used < limit && (limit - used) / 128 > expected;
 }
 
+static void tell_of(coupon_engine *engine, struct followed *followed, uint64_t numbered) {
+  /* relaxed: only this thread writes it. */
+  engine->progress.followed += numbered - atomic_load_explicit(&followed->numbered, memory_order_relaxed);
+  atomic_store_explicit(&followed->numbered, numbered, memory_order_seq_cst);
+}
+
+/* What was left in vain begins again. */
+static void forget(coupon_engine *engine, struct followed *followed) {
+  /* relaxed: only this thread writes it. */
+  engine->progress.followed -= atomic_load_explicit(&followed->numbered, memory_order_relaxed);
+  cpn_claim_fill_free(followed->fill, &engine->memory);
+  followed->fill = NULL;
+}
+
 static void begin_to_follow(coupon_engine *engine, struct cpn_campaign *campaign) {
   const uint64_t expected = expect(engine, campaign);
   if (expected > CPN_FILL_NUMBER_MAX || expected < TICKETS_FOR_TWO || !has_room_for(engine, expected)) return;
@@ -241,7 +255,7 @@ static void begin_to_follow(coupon_engine *engine, struct cpn_campaign *campaign
   followed->expected = expected;
   followed->claimer =
       (struct claimer){.engine = engine, .tickets = &campaign->tickets, .fill = fill, .first = 1, .next = 1};
-  atomic_store_explicit(&followed->numbered, cpn_tickets_numbered(&campaign->tickets), memory_order_seq_cst);
+  tell_of(engine, followed, cpn_tickets_numbered(&campaign->tickets));
   atomic_store_explicit(&follower->count, count + 1, memory_order_seq_cst);
   cpn_event_tell(&follower->more);
 }
@@ -262,7 +276,7 @@ void cpn_restore_follow(coupon_engine *engine, struct cpn_campaign *campaign, ui
   if (before / FOLLOW_STEP == numbered / FOLLOW_STEP) return;
   struct followed *followed = followed_of(engine, campaign);
   if (followed == NULL) return;
-  atomic_store_explicit(&followed->numbered, numbered, memory_order_seq_cst);
+  tell_of(engine, followed, numbered);
   cpn_event_tell(&engine->following.follower->more);
 }
 
@@ -280,7 +294,9 @@ void cpn_restore_follow_end(coupon_engine *engine) {
   engine->following.refused = false;
   if (follower == NULL) return;
   cpn_restore_follow_stop(engine);
-  for (uint32_t i = 0; i < FOLLOWED_MAX; i++) cpn_claim_fill_free(follower->followed[i].fill, &engine->memory);
+  for (uint32_t i = 0; i < FOLLOWED_MAX; i++) {
+    if (follower->followed[i].fill != NULL) forget(engine, &follower->followed[i]);
+  }
   free(follower);
   engine->following.follower = NULL;
 }
@@ -294,13 +310,13 @@ static struct cpn_claim_fill *take_over(coupon_engine *engine, struct cpn_campai
   const uint64_t numbered = cpn_tickets_numbered(&campaign->tickets);
   struct followed *followed = followed_of(engine, campaign);
   if (followed == NULL || followed->fill == NULL) return NULL;
-  struct cpn_claim_fill *fill = followed->fill;
-  followed->fill = NULL;
   if (numbered < followed->expected / 8 * 7 || numbered > followed->expected / 8 * 9) {
-    cpn_claim_fill_free(fill, &engine->memory);
+    forget(engine, followed);
     cpn_claim_set_let_go(&campaign->claims, &engine->memory); /* the next one needs its memory */
     return NULL;
   }
+  struct cpn_claim_fill *fill = followed->fill;
+  followed->fill = NULL;
   const struct claimer *done = &followed->claimer;
   if (done->share == 0) {
     claimers[0].next = done->next;

@@ -197,7 +197,7 @@ int main(int argc, char **argv) {
   race_settle(engine);
   const uint64_t digest = digest_of(engine);
   close_all(engine);
-  const uint64_t helpers = cpn_env_processors() > 1 ? 3 : 0; /* one reads ahead, one makes claims, twice */
+  const uint64_t helpers = cpn_env_processors() > 1 ? 3 : 0; /* one follows, one makes claims, twice */
   for (uint64_t round = race_rounds(2, 1); round > 0; round--) {
     RACE_CHECK(refuse_each(path, TO_READ, digest) == helpers, "not the threads that help to recover");
     RACE_CHECK(refuse_each(path, TO_WRITE, digest) == helpers + 4, "not those, and the four of an engine");
