@@ -102,7 +102,7 @@ struct coupon_engine {
   struct cpn_checkpoints checkpoints;
 
   struct cpn_progress progress; /* while a directory is opened, as the next */
-  struct cpn_following {        /* engine/restore_fill.h */
+  struct cpn_following {        /* engine/restore_follow.h */
     struct cpn_follower *follower;
     bool refused;     /* there is none to be had, or none is wanted */
     uint64_t end_lsn; /* the log's, or so; 0: unknown */

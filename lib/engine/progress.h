@@ -2,7 +2,7 @@
 /*
  * How far an opening is, for whoever waits for it. First bytes of checkpoint and log are read; then come the claims that are
  * made when all tickets are there (restore_claims.h), which take about as long for each ticket as reading it took: so with them
- * the whole counts as that much more. Of those that a follower leaves meanwhile (restore_fill.h) a quarter of that remains.
+ * the whole counts as that much more. Of those that a follower leaves meanwhile (restore_follow.h) a quarter of that remains.
  * All of it is the opening thread's.
  */
 #ifndef CPN_ENGINE_PROGRESS_H

@@ -12,7 +12,7 @@
 #include "engine/checkpoint.h"
 #include "engine/engine.h"
 #include "engine/restore.h"
-#include "engine/restore_fill.h"
+#include "engine/restore_follow.h"
 #include "log/reader.h"
 
 /* What is rewritten at a time. Holds the largest frame. */

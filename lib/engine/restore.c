@@ -9,7 +9,7 @@
 #include "engine/restore.h"
 
 #include "engine/restore_claims.h"
-#include "engine/restore_fill.h"
+#include "engine/restore_follow.h"
 #include "log/reader.h"
 #include "log/reader_expect.h"
 

@@ -7,6 +7,7 @@
 #include "engine/restore_claims.h"
 
 #include "engine/restore_fill.h"
+#include "engine/restore_follow.h"
 #include "issue/claim_fill.h"
 
 /* Lines asked for ahead of their use: more than the processor waits for at a time. */
