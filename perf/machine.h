@@ -30,14 +30,14 @@ const char *machine_words_text(const struct machine_words *words, const char *wh
 double machine_cas(struct machine_words *words, uint64_t turns, int threads);
 double machine_prefetched_cas(struct machine_words *words, uint64_t turns, int threads);
 
-/* One at a time on one thread, with 128 other instructions between two of them, which alone would take some 30 to 60 ns: what a
- * processor makes of calls that are longer than it looks ahead, and so wait for memory one after the other. An exchange
- * each; or two loads each, the second of which is where the first one says. */
+/* One at a time on one thread, with 128 other instructions between two of them, which alone would take some 30 to 60
+ * ns: what a processor makes of calls that are longer than it looks ahead, and so wait for memory one after the other.
+ * An exchange each; or two loads each, the second of which is where the first one says. */
 double machine_cas_apart(struct machine_words *words, uint64_t turns);
 double machine_loads_apart(struct machine_words *words, uint64_t turns);
 
-/* A random word is loaded and nothing else, with about so many other instructions between two, a multiple of 16: how far the
- * processor looks ahead. */
+/* A random word is loaded and nothing else, with about so many other instructions between two, a multiple of 16: how
+ * far the processor looks ahead. */
 double machine_load_apart(struct machine_words *words, uint64_t turns, unsigned instructions);
 
 /* One at a time and each timed, into a histogram per thread. */
@@ -47,9 +47,9 @@ void machine_timed_cas(struct machine_words *words, uint64_t turns, int threads,
 /* Millions per second of one word that all threads add to: the ceiling of any order that all share. */
 double machine_shared_counter(uint64_t turns, int threads);
 
-/* Writes of 512 bytes, one after the other and each durable before the next, in a file of zeros: by a write and a sync, and by
- * a write past the page cache that is both, where the file system has that. A disk's mood changes within a second: so
- * these are to be had in slices, between those of what they stand beside. */
+/* Writes of 512 bytes, one after the other and each durable before the next, in a file of zeros: by a write and a sync,
+ * and by a write past the page cache that is both, where the file system has that. A disk's mood changes within a
+ * second: so these are to be had in slices, between those of what they stand beside. */
 struct machine_disk {
   const char *path;
   int file[2];

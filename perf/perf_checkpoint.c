@@ -2,13 +2,13 @@
 /*
  * What does a checkpoint cost those who issue meanwhile, and how soon is a sale back from one?
  *
- * One producer is paced at half of what it can do, because one at its limit would only tell who has the processors; every
- * call is timed, with and without a checkpoint being made beside it. Then a directory whose tickets
- * all lie in a checkpoint is opened, beside reading that file and touching as much memory.
+ * One producer is paced at half of what it can do, because one at its limit would only tell who has the processors;
+ * every call is timed, with and without a checkpoint being made beside it. Then a directory whose tickets all lie in a
+ * checkpoint is opened, beside reading that file and touching as much memory.
  *
  * The producer is bound to one processor after the other. The disk interrupts one of them, thousands of times a second
- * while a log is committed, and a scheduler that moves the producer there only with a checkpoint, or only without, would
- * decide what one in a thousand calls takes.
+ * while a log is committed, and a scheduler that moves the producer there only with a checkpoint, or only without,
+ * would decide what one in a thousand calls takes.
  */
 #include <pthread.h>
 #include <sched.h>
@@ -94,8 +94,8 @@ static void *make_one(void *argument) {
   return NULL;
 }
 
-/* What a machine does to a call's tail changes by the second. So a round is some checkpoints on each processor, each with calls
- * beside it for so long at most, and followed by calls for just as long without one. */
+/* What a machine does to a call's tail changes by the second. So a round is some checkpoints on each processor, each
+ * with calls beside it for so long at most, and followed by calls for just as long without one. */
 #define PROCESSORS_MAX 4
 #define CHECKPOINTS_EACH 3
 #define BESIDE_AT_MOST_NS UINT64_C(4000000000)

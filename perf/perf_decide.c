@@ -3,10 +3,10 @@
  * How many issues a second are decided, and how close is that to what the machine can do?
  *
  * Beside one thread's single calls: random loads and exchanges on as much memory, one at a time, because each issue
- * has to find and change its user's claim; and the same with some instructions in between, because an issue is more than
- * that: it shows how far the processor looks ahead. Beside batches: the same with prefetching. Beside two threads: the one
- * thread of the same durability, and a counter that both move, which any order shared by all would need. And what
- * somebody would write without the library: a mutex and a table, liburcu's table and a counter.
+ * has to find and change its user's claim; and the same with some instructions in between, because an issue is more
+ * than that: it shows how far the processor looks ahead. Beside batches: the same with prefetching. Beside two threads:
+ * the one thread of the same durability, and a counter that both move, which any order shared by all would need. And
+ * what somebody would write without the library: a mutex and a table, liburcu's table and a counter.
  */
 #include "machine.h"
 #include "rival.h"

@@ -6,9 +6,9 @@
  * a request waits for finality and how long finality stands still. Then callers that wait for each answer: one, who
  * cannot be faster than the disk takes one write and sync after the other, and crowds that share syncs.
  *
- * A gap in finality holds everything that can hold it up: the commit itself; the commit thread waiting for a processor; and
- * a producer that lost its processor between reserving a place and publishing it, behind which nothing is drained until
- * it runs again. So the gap bounds what such a producer can cost.
+ * A gap in finality holds everything that can hold it up: the commit itself; the commit thread waiting for a processor;
+ * and a producer that lost its processor between reserving a place and publishing it, behind which nothing is drained
+ * until it runs again. So the gap bounds what such a producer can cost.
  */
 #include <sched.h>
 #include <stdlib.h>
@@ -27,9 +27,9 @@
 #define WAITING_SLICES 16
 /* Answers of a crowd: so that each caller waits for many. */
 #define CROWD_ANSWERS UINT64_C(200000)
-/* Callers who do not wait fill any log buffer, and finality lags by what it holds: so a small one, of an eighth of what is
- * usual, which makes up for a disk that stands still. Beside it the log holds a frame that is being written, a header and
- * a block. */
+/* Callers who do not wait fill any log buffer, and finality lags by what it holds: so a small one, of an eighth of what
+ * is usual, which makes up for a disk that stands still. Beside it the log holds a frame that is being written, a
+ * header and a block. */
 #define RING_BYTES (UINT64_C(512) << 10)
 #define FRAME_BYTES (RING_BYTES + 1024)
 
@@ -83,8 +83,8 @@ struct lane_job {
   _Atomic uint64_t issued;
 };
 
-/* The log buffer is full while the disk is behind: those who are told so come again, together, after the commit thread could
- * have the processor. */
+/* The log buffer is full while the disk is behind: those who are told so come again, together, after the commit thread
+ * could have the processor. */
 static size_t keep_busy(struct coupon_request *requests, struct coupon_ticket *tickets, size_t count, bool *good) {
   size_t busy = 0;
   for (size_t i = 0; i < count; i++) {

@@ -3,9 +3,9 @@
  * Would it pay to lease units to threads?
  *
  * With a log each issue moves two words that all threads share: the tail of the log and the campaign's stock. A lease
- * would leave only the tail: a thread takes some units at a time from the stock into a cell of its own, and gives them out
- * from there. What that could bring at most is measured here without the library: a random exchange (the claim), the
- * tail, and the stock, as one word, leased, or left out. The leases here do only what costs each call something (an
+ * would leave only the tail: a thread takes some units at a time from the stock into a cell of its own, and gives them
+ * out from there. What that could bring at most is measured here without the library: a random exchange (the claim),
+ * the tail, and the stock, as one word, leased, or left out. The leases here do only what costs each call something (an
  * exchange of the cell, checked by its epoch); refusals, which would have to look at every cell, are free.
  *
  * Without a log the question does not arise: the unit taken gives the ticket its number, and numbers are in order.

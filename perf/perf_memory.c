@@ -96,8 +96,8 @@ static void measure_rcu(const struct task *task, struct measured *result) {
 }
 #endif
 
-/* It takes seconds. But it has happened that the thread which is to resize a table that grows slept on (liburcu 0.13), and
- * ten million users in a table of a few slots take for ever. */
+/* It takes seconds. But it has happened that the thread which is to resize a table that grows slept on (liburcu 0.13),
+ * and ten million users in a table of a few slots take for ever. */
 #define RCU_SECONDS 120
 #define RCU_ATTEMPTS 3
 

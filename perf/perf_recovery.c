@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * How soon is a sale back? A directory of ten million tickets of one campaign, and one of a hundred million, is opened again:
- * on one processor and on two, from the page cache and from the disk.
+ * How soon is a sale back? A directory of ten million tickets of one campaign, and one of a hundred million, is opened
+ * again: on one processor and on two, from the page cache and from the disk.
  *
- * No opening can do less than read the log's files and write to the memory that the tickets then lie in; both are measured
- * in each round, right before the opening, the memory by touching as much as the engine will hold. What the system
- * has to do for memory that nobody had before differs a lot, on virtual machines above all. A third row says what a random
- * exchange for each ticket costs, in threads that do nothing else: what two processors are worth where memory is
- * what they wait for.
+ * No opening can do less than read the log's files and write to the memory that the tickets then lie in; both are
+ * measured in each round, right before the opening, the memory by touching as much as the engine will hold. What the
+ * system has to do for memory that nobody had before differs a lot, on virtual machines above all. A third row says
+ * what a random exchange for each ticket costs, in threads that do nothing else: what two processors are worth where
+ * memory is what they wait for.
  */
 #include <sched.h>
 

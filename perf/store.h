@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A directory with one campaign of so many tickets, for programs that ask how soon it is open again; and what no opening
- * can do without: reading its files, touching its memory.
+ * A directory with one campaign of so many tickets, for programs that ask how soon it is open again; and what no
+ * opening can do without: reading its files, touching its memory.
  */
 #ifndef PERF_STORE_H
 #define PERF_STORE_H
@@ -24,7 +24,8 @@ struct store_files {
 #define STORE_LOG ".log"
 #define STORE_CHECKPOINT ".checkpoint"
 
-/* An engine that makes checkpoints only when asked to; ends the program if it cannot be opened. `report` may be NULL. */
+/* An engine that makes checkpoints only when asked to; ends the program if it cannot be opened. `report` may be
+ * NULL. */
 coupon_engine *store_open(const char *path, int32_t durability, struct coupon_report *report);
 
 /* One thread issues to bench_user(0 … tickets - 1), or to 16 bytes each, in this order. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What an engine tells of a sale while it runs, through the `durable` callback: how long requests wait from their call to
- * finality, and how long the durable LSN stands still.
+ * What an engine tells of a sale while it runs, through the `durable` callback: how long requests wait from their call
+ * to finality, and how long the durable LSN stands still.
  */
 #ifndef PERF_WATCH_H
 #define PERF_WATCH_H

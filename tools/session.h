@@ -17,8 +17,8 @@ struct session {
 /* Opens `directory` as `options` say. CODE_DONE, or the exit code after a message. */
 int session_open(struct session *session, const char *directory, const struct coupon_options *options);
 
-/* The same where the directory has to exist and be one of the library's: opening for writing would make it, or begin a log in
- * an empty one, which nobody wants from a mistyped path. */
+/* The same where the directory has to exist and be one of the library's: opening for writing would make it, or begin a
+ * log in an empty one, which nobody wants from a mistyped path. */
 int session_open_existing(struct session *session, const char *directory, const struct coupon_options *options);
 
 /* The same, to look at what is final now. */

@@ -59,8 +59,8 @@ enum record_form record_check(const unsigned char *bytes, uint64_t room, uint64_
 
 /* How many records a right one stands for: the tickets of an ISSUE, 1 of everything else. */
 uint64_t record_count(const unsigned char *bytes);
-/* Writes down number `i`, from 0, of the tickets of an ISSUE, as it would be if it were alone. Returns its length: 24 or 32
- * bytes. */
+/* Writes down number `i`, from 0, of the tickets of an ISSUE, as it would be if it were alone. Returns its length: 24
+ * or 32 bytes. */
 uint64_t record_alone(const unsigned char *bytes, uint64_t i, unsigned char *alone);
 
 /* The name of a type, as in FORMAT.md. */

@@ -27,8 +27,8 @@ struct accounts {
 bool accounts_open(struct accounts *accounts, const char *file, enum journal_access access);
 void accounts_close(struct accounts *accounts);
 
-/* Adds one, durably; its id is one more than the last. `cost` is yescrypt's, 1 to 11, and each step takes twice as long.
- * False after a message: the address is taken, or something is too long, empty or no word. */
+/* Adds one, durably; its id is one more than the last. `cost` is yescrypt's, 1 to 11, and each step takes twice as
+ * long. False after a message: the address is taken, or something is too long, empty or no word. */
 bool accounts_add(struct accounts *accounts, const char *email, const char *password, enum role role, unsigned cost,
                   uint64_t *id);
 

@@ -4,8 +4,8 @@
  * and the journal, a file of lines to which lines are added.
  *
  * A line is sixteen hexadecimal digits of the SHA-256 of what follows, a space, and one JSON object. It is there when
- * the append has returned. A last line that a crash left unfinished (no newline, or zeros in it) is cut off when a writer
- * opens the file; any other line that does not carry its checksum is damage, which nobody repairs in silence.
+ * the append has returned. A last line that a crash left unfinished (no newline, or zeros in it) is cut off when a
+ * writer opens the file; any other line that does not carry its checksum is damage, which nobody repairs in silence.
  */
 #ifndef EXAMPLE_FILES_H
 #define EXAMPLE_FILES_H

@@ -84,8 +84,9 @@ static bool line_is(const char *line, const char *end, const char *name) {
   return (size_t)(end - line) > length && memcmp(line, name, length) == 0;
 }
 
-/* How many headers say how long the body is, and which host is meant. libh2o takes one of them and hides the others; but a proxy
- * before us may have taken another, and then the two disagree on where the next request begins (RFC 9112, 6.3). */
+/* How many headers say how long the body is, and which host is meant. libh2o takes one of them and hides the others;
+ * but a proxy before us may have taken another, and then the two disagree on where the next request begins (RFC 9112,
+ * 6.3). */
 struct counted {
   unsigned lengths, hosts;
 };
@@ -113,8 +114,8 @@ static bool headers_are_ambiguous(const struct request *request) {
          (req->version >= HTTP_1_1 && counted.hosts == 0);
 }
 
-/* A target is a path, or a whole URL, which a server has to accept as well (RFC 9112, 3.2.2): then what counts is the URL's
- * path. "*" is neither, and no route. */
+/* A target is a path, or a whole URL, which a server has to accept as well (RFC 9112, 3.2.2): then what counts is the
+ * URL's path. "*" is neither, and no route. */
 static bool read_target(h2o_req_t *req) {
   h2o_url_t url;
   size_t *indexes = NULL;

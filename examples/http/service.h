@@ -5,7 +5,8 @@
  *
  * The way of a request: libh2o reads it and calls request_begin() (request.c), which finds the path's handler; the
  * handler answers at once (answer.c), or lets the answer wait until it is final (waiting.c), or gives the work to
- * another thread (workers.c). Whichever comes first, the answer or the client's end, the request is disposed of exactly once.
+ * another thread (workers.c). Whichever comes first, the answer or the client's end, the request is disposed of exactly
+ * once.
  */
 #ifndef EXAMPLE_SERVICE_H
 #define EXAMPLE_SERVICE_H
@@ -80,8 +81,8 @@ void connection_enter(struct connection *connection, enum phase phase);
 /* Lets the last answer reach a client that is still sending: the socket outlives libh2o's closing of it for a second,
  * and what still comes is thrown away. Without it a reset would overtake the answer. */
 void connection_linger(struct connection *connection);
-/* Goes on reading while the answer waits, up to the limits: libh2o would take the socket out of its epoll set and put it
- * back, two system calls for each request. Only where the request's bytes are not needed any more: they may move. */
+/* Goes on reading while the answer waits, up to the limits: libh2o would take the socket out of its epoll set and put
+ * it back, two system calls for each request. Only where the request's bytes are not needed any more: they may move. */
 void connection_read_ahead(struct connection *connection);
 
 /* --- requests (request.c) ------------------------------------------------------------------------- */
@@ -123,7 +124,8 @@ void handle_metrics(struct request *request);       /* health.c */
 
 /* Once, before any loop runs. */
 void answers_prepare(void);
-/* Sends `reason`, with the JSON in `data` unless it is NULL, which is freed. `message` may be NULL: the reason's own. */
+/* Sends `reason`, with the JSON in `data` unless it is NULL, which is freed. `message` may be NULL: the reason's
+ * own. */
 void answer(struct request *request, enum reason reason, const char *message, struct text *data);
 /* Names the member of the body that is meant. */
 void answer_member(struct request *request, enum reason reason, const struct json_member *member);

@@ -130,8 +130,8 @@ static bool skip_number(h2o_iovec_t *rest, uint64_t *number) {
   return true;
 }
 
-/* The claims as token_make() writes them, byte for byte: nearly all tokens are ours, and need no parser. Any other form,
- * or anything in it that is not as it should be, is left to read_claims(). */
+/* The claims as token_make() writes them, byte for byte: nearly all tokens are ours, and need no parser. Any other
+ * form, or anything in it that is not as it should be, is left to read_claims(). */
 static bool read_our_claims(h2o_iovec_t json, struct claims *claims, struct times *times) {
   uint64_t issued;
   if (json.base == NULL || !skip(&json, "{\"sub\":\"") || !skip_number(&json, &claims->user)) return false;

@@ -28,9 +28,9 @@
  *   above 1 MiB, or below that of the struct here, is refused as one that was never set. struct coupon_request alone
  *   has no size, and stays as it is.
  * - Strings and structs that are passed in are read, or copied, before the call returns.
- * - Calls preserve errno, do not act on pthread_cancel(), install no handler, and print nothing. While one syncs, signals
- *   to its thread wait: a sync that is interrupted is one that has failed. Cancellation of the asynchronous type, which
- *   POSIX allows in next to no function, is held off by calls that may wait, not by the others.
+ * - Calls preserve errno, do not act on pthread_cancel(), install no handler, and print nothing. While one syncs,
+ *   signals to its thread wait: a sync that is interrupted is one that has failed. Cancellation of the asynchronous
+ *   type, which POSIX allows in next to no function, is held off by calls that may wait, not by the others.
  * - "Decides" below means: does not wait for the disk, nor for another caller, except for a
  *   concurrent request of the same user in the same campaign.
  * - A user is a number or 16 bytes (a UUID): a campaign says which at its creation. Calls whose name ends
@@ -177,10 +177,10 @@ struct coupon_callbacks {
   void (*log)(void *context, int32_t level, const char *message);
   /** The wall clock, UTC nanoseconds since 1970. Any thread, often; NULL: CLOCK_REALTIME. */
   uint64_t (*clock)(void *context);
-  /** Recovery: `done` of `total` bytes of checkpoint and log read, and of what has to be done with them then, counted as
-   *  so many bytes more; the total is an estimate until the last call. `seconds_left`: of that, at the pace so far; 0 in
-   *  the last call. The opening thread, before coupon_open() returns, once per piece of a checkpoint (at most 1 MiB), per
-   *  segment, and for some 100,000 tickets. May begin again where a checkpoint is damaged. */
+  /** Recovery: `done` of `total` bytes of checkpoint and log read, and of what has to be done with them then, counted
+   *  as so many bytes more; the total is an estimate until the last call. `seconds_left`: of that, at the pace so far;
+   *  0 in the last call. The opening thread, before coupon_open() returns, once per piece of a checkpoint (at most 1
+   *  MiB), per segment, and for some 100,000 tickets. May begin again where a checkpoint is damaged. */
   void (*progress)(void *context, uint64_t done, uint64_t total, double seconds_left);
   /** Everything up to `durable_lsn` is final; or the engine stopped with `fault` (else COUPON_OK). The commit thread
    *  (with this callback no caller steps in its place), and for the first and last record of a life the thread that
@@ -210,10 +210,10 @@ struct coupon_options {
   uint64_t checkpoint_log_bytes; /**< make a checkpoint when the log has taken so much of the disk since the last one
                                       began; UINT64_MAX: only when coupon_checkpoint() asks; 0: 1 GiB */
   const char *archive_dir;       /**< where log segments go that checkpoints have made superfluous; one directory for
-                                      each engine, made if it does not exist, and locked (COUPON_E_LOCKED: another engine
-                                      has it); NULL: they are removed. Something else under a segment's name, as when a
-                                      directory was brought back from a copy and goes on, is not touched: that segment and
-                                      those behind it stay, and the log callback is told */
+                                      each engine, made if it does not exist, and locked (COUPON_E_LOCKED: another
+                                      engine has it); NULL: they are removed. Something else under a segment's name, as
+                                      when a directory was brought back from a copy and goes on, is not touched: that
+                                      segment and those behind it stay, and the log callback is told */
 };
 
 #define COUPON_OPTIONS_INIT \
@@ -232,15 +232,14 @@ struct coupon_report {
   char file[64];          /**< a file's name within the directory, or "" */
   char message[192];      /**< one sentence: what, and what to do */
   /* A struct that ends here is accepted, too: it is that of programs compiled before there were checkpoints. */
-  uint64_t checkpoint;         /**< number of the checkpoint that was loaded; 0: none, the whole log was read */
-  uint64_t checkpoint_lsn;     /**< what lies before is from the checkpoint, what lies behind from the log */
-  uint64_t checkpoint_tickets; /**< of `tickets`, those from the checkpoint */
-  coupon_status
-      checkpoint_status; /**< a newer checkpoint was passed over, with nothing lost: COUPON_E_CORRUPT, it is damaged or
-                                        missing; COUPON_E_IO, the disk did not give it back. Copy the directory before it
-                                        is repeated */
-  int32_t reserved;      /**< 0 */
-  char checkpoint_file[64]; /**< the file that was passed over, or "" */
+  uint64_t checkpoint;             /**< number of the checkpoint that was loaded; 0: none, the whole log was read */
+  uint64_t checkpoint_lsn;         /**< what lies before is from the checkpoint, what lies behind from the log */
+  uint64_t checkpoint_tickets;     /**< of `tickets`, those from the checkpoint */
+  coupon_status checkpoint_status; /**< a newer checkpoint was passed over, with nothing lost: COUPON_E_CORRUPT, it is
+                                        damaged or missing; COUPON_E_IO, the disk did not give it back. Copy the
+                                        directory before it is repeated */
+  int32_t reserved;                /**< 0 */
+  char checkpoint_file[64];        /**< the file that was passed over, or "" */
 };
 
 #define COUPON_REPORT_INIT                                                            \
@@ -546,8 +545,8 @@ COUPON_API COUPON_MUST_CHECK coupon_status coupon_issue_uuid(coupon_engine *engi
  * released since, the number is read from its file, whatever the deadline; it stays 0 where the tickets are dropped.
  *
  * @return COUPON_OK: final; COUPON_NOT_FINAL; COUPON_E_IN_CALLBACK unless the deadline is COUPON_POLL;
- * COUPON_E_INVAL: this log has no such answer; faults of coupon_read_tickets(): the answer is final, as its flag says, but its
- * number could not be read, and stays 0. @since 0.1.0
+ * COUPON_E_INVAL: this log has no such answer; faults of coupon_read_tickets(): the answer is final, as its flag says,
+ * but its number could not be read, and stays 0. @since 0.1.0
  */
 COUPON_API COUPON_MUST_CHECK coupon_status coupon_wait(coupon_engine *engine, struct coupon_ticket *ticket,
                                                        int64_t deadline);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Little-endian integers in byte arrays, on any host. Compilers turn each into one move, if it is written without a loop.
+ * Little-endian integers in byte arrays, on any host. Compilers turn each into one move, if it is written without a
+ * loop.
  */
 #ifndef CPN_BASE_BYTES_H
 #define CPN_BASE_BYTES_H

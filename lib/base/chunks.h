@@ -46,7 +46,8 @@ static inline struct cpn_chunks_place cpn_chunks_place(const struct cpn_chunks *
   return (struct cpn_chunks_place){high - chunks->first_bits, shifted - (UINT64_C(1) << high)};
 }
 
-/* The element at `index`, which must exist, of `size` bytes: the vector's element size, which the compiler knows here. */
+/* The element at `index`, which must exist, of `size` bytes: the vector's element size, which the compiler knows
+ * here. */
 static inline void *cpn_chunks_at_of(const struct cpn_chunks *chunks, uint64_t index, size_t size) {
   struct cpn_chunks_place place = cpn_chunks_place(chunks, index);
   /* acquire: pairs with the release of cpn_chunks_ensure(), for readers that came by the index alone. */

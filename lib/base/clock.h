@@ -25,7 +25,8 @@ struct cpn_clock {
   /* Written by the keeper, or whoever first sees a later wall clock, at most once per microsecond with ours; read by
    * every decision. A line of its own, so that these writes disturb only readers of the time. */
   _Alignas(CPN_CACHE_LINE) _Atomic uint64_t last;
-  /* CPN_CLOCK_KEPT, and whether it was used since the keeper last looked: decisions add that, at most once in between. */
+  /* CPN_CLOCK_KEPT, and whether it was used since the keeper last looked: decisions add that, at most once in
+   * between. */
   _Atomic uint32_t state;
   /* Looks that decisions had to take themselves. A line of its own: it is written while the clock is not kept. */
   _Alignas(CPN_CACHE_LINE) _Atomic uint32_t looks;
@@ -39,15 +40,15 @@ void cpn_clock_init(struct cpn_clock *clock, uint64_t (*wall)(void *context), vo
 uint64_t cpn_clock_look(struct cpn_clock *clock);
 
 static inline uint64_t cpn_clock_now(struct cpn_clock *clock) {
-  /* relaxed, all but the time itself: whether a decision takes the time from here or there, it is as good. acquire: who is
-   * told time t has everything that t's first teller had done. */
+  /* relaxed, all but the time itself: whether a decision takes the time from here or there, it is as good. acquire: who
+   * is told time t has everything that t's first teller had done. */
   if (CPN_UNLIKELY(atomic_load_explicit(&clock->state, memory_order_relaxed) != (CPN_CLOCK_KEPT | CPN_CLOCK_USED)))
     return cpn_clock_look(clock);
   return atomic_load_explicit(&clock->last, memory_order_acquire);
 }
 
-/* The keeper's: one look, from which on the clock is kept, and whether anybody has used it since the last; and the end of
- * keeping. */
+/* The keeper's: one look, from which on the clock is kept, and whether anybody has used it since the last; and the end
+ * of keeping. */
 bool cpn_clock_keep(struct cpn_clock *clock);
 void cpn_clock_let_go(struct cpn_clock *clock);
 

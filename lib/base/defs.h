@@ -29,8 +29,8 @@
 #endif
 #endif
 
-/* Wide instructions read and write several words of atomics at once, each of them whole. Race detectors and explorers see
- * only what is told word by word. */
+/* Wide instructions read and write several words of atomics at once, each of them whole. Race detectors and explorers
+ * see only what is told word by word. */
 #if defined(__x86_64__) && !defined(CPN_TSAN) && !defined(CPN_NARROW_LOADS)
 #define CPN_WIDE_LOADS 1
 #else
@@ -39,8 +39,8 @@
 
 #define CPN_LIKELY(x) __builtin_expect(!!(x), 1)
 #define CPN_UNLIKELY(x) __builtin_expect(!!(x), 0)
-/* A function that every request passes, without arrays of its own: nothing on its stack can overflow, so it does without the
- * guard that hardened builds put there for every local whose address is taken. */
+/* A function that every request passes, without arrays of its own: nothing on its stack can overflow, so it does
+ * without the guard that hardened builds put there for every local whose address is taken. */
 #define CPN_HOT __attribute__((hot, no_stack_protector))
 /* Told apart in the source, one function to the processor: the steps every request takes. */
 #define CPN_INLINE __attribute__((always_inline)) static inline

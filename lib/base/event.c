@@ -13,8 +13,8 @@
 
 void cpn_event_init(struct cpn_event *event) { atomic_init(&event->count, 0); }
 
-/* FUTEX_WAIT_BITSET takes its deadline as an absolute time of CLOCK_MONOTONIC. False: it has passed; otherwise why we wake
- * (told, a signal, a value that has changed already) does not matter: the caller looks again. */
+/* FUTEX_WAIT_BITSET takes its deadline as an absolute time of CLOCK_MONOTONIC. False: it has passed; otherwise why we
+ * wake (told, a signal, a value that has changed already) does not matter: the caller looks again. */
 static bool sleep_on(struct cpn_event *event, uint32_t expected, const struct timespec *deadline) {
   long woken =
       syscall(SYS_futex, &event->count, FUTEX_WAIT_BITSET_PRIVATE, expected, deadline, NULL, FUTEX_BITSET_MATCH_ANY);
@@ -38,8 +38,8 @@ bool cpn_event_wait(struct cpn_event *event, uint32_t seen, int64_t deadline) {
 }
 
 void cpn_event_tell(struct cpn_event *event) {
-  /* seq_cst: behind what was made true. Who then looks finds it true, or has looked before and does not sleep, since the
-   * count is another. Retry: somebody told, or went to sleep. */
+  /* seq_cst: behind what was made true. Who then looks finds it true, or has looked before and does not sleep, since
+   * the count is another. Retry: somebody told, or went to sleep. */
   uint32_t count = atomic_load_explicit(&event->count, memory_order_relaxed);
   while (!atomic_compare_exchange_weak_explicit(&event->count, &count, (count | SLEEPS) + 1, memory_order_seq_cst,
                                                 memory_order_relaxed)) {

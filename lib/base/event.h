@@ -9,8 +9,9 @@
  *       if (!cpn_event_wait(&event, seen, deadline)) ... the deadline has passed ...
  *     }
  *
- * and to tell: make it true with a seq_cst store, then cpn_event_tell(). Telling costs one atomic operation, and a system
- * call only if somebody sleeps. Nobody spins: what is waited for here takes a disk, or another thread's time slice.
+ * and to tell: make it true with a seq_cst store, then cpn_event_tell(). Telling costs one atomic operation, and a
+ * system call only if somebody sleeps. Nobody spins: what is waited for here takes a disk, or another thread's time
+ * slice.
  */
 #ifndef CPN_BASE_EVENT_H
 #define CPN_BASE_EVENT_H
@@ -20,7 +21,8 @@
 #include "base/defs.h"
 
 struct cpn_event {
-  /* Twice the number of times somebody told, and 1 while somebody may sleep. Whoever tells or goes to sleep writes it. */
+  /* Twice the number of times somebody told, and 1 while somebody may sleep. Whoever tells or goes to sleep writes
+   * it. */
   _Alignas(CPN_CACHE_LINE) _Atomic uint32_t count;
 };
 

@@ -37,8 +37,8 @@ struct cpn_hash_key {
 
 void cpn_hash_key_init(struct cpn_hash_key *key, const unsigned char secret[CPN_HASH_SECRET_SIZE]);
 
-/* Only where has_aes. Instructions by name, because the rest of the library, built for every x86-64, must not use them, and
- * a function that may is not inlined where others may not. */
+/* Only where has_aes. Instructions by name, because the rest of the library, built for every x86-64, must not use them,
+ * and a function that may is not inlined where others may not. */
 static inline uint64_t cpn_hash_aes(const struct cpn_hash_key *key, uint64_t low, uint64_t high) {
 #if defined(__x86_64__)
   __m128i block = _mm_xor_si128(_mm_set_epi64x((long long)high, (long long)low), key->rounds[0]);

@@ -32,9 +32,9 @@ static int open_at(int directory, const char *name, int flags) {
 
 /* --- directories ------------------------------------------------------------------------------ */
 
-/* The entry of a directory is durable only when its parent is synced. One that was there may be one whose maker was killed
- * before it could do that; but whether that can be done is then no condition for using it: a parent that may not be read, a
- * mount point, a file system without such a thing. */
+/* The entry of a directory is durable only when its parent is synced. One that was there may be one whose maker was
+ * killed before it could do that; but whether that can be done is then no condition for using it: a parent that may not
+ * be read, a mount point, a file system without such a thing. */
 static int sync_parent(int directory, bool made) {
   struct stat here, there;
   int parent = open_at(directory, "..", O_RDONLY | O_DIRECTORY);
@@ -105,11 +105,12 @@ static int posix_remove(void *context, int directory, const char *name) {
 
 /* --- files ------------------------------------------------------------------------------------ */
 
-/* What has a name of ours and is no file is nobody's mistake that waiting would cure: O_NONBLOCK, without which opening a
- * FIFO that nobody writes to never returns; it changes nothing for files. */
+/* What has a name of ours and is no file is nobody's mistake that waiting would cure: O_NONBLOCK, without which opening
+ * a FIFO that nobody writes to never returns; it changes nothing for files. */
 #define FLAGS (O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK)
 
-/* The descriptor if it is of a regular file; else it is closed: -EISDIR, or -ENXIO, as the kernel says it of sockets. */
+/* The descriptor if it is of a regular file; else it is closed: -EISDIR, or -ENXIO, as the kernel says it of
+ * sockets. */
 static int only_a_file(int file) {
   struct stat status;
   int error = fstat(file, &status) < 0  ? -errno

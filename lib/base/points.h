@@ -31,8 +31,8 @@ enum cpn_point {
   CPN_POINT_COUNT
 };
 
-/* Mistakes that a test can have the library make, to show that it would find them. In the library that is shipped none of
- * them can be made. */
+/* Mistakes that a test can have the library make, to show that it would find them. In the library that is shipped none
+ * of them can be made. */
 enum cpn_mistake {
   CPN_MISTAKE_CHECKPOINT_UNSYNCED = 1,    /* a checkpoint gets its name without having been synced */
   CPN_MISTAKE_TIDY_BEFORE_SWITCH = 2,     /* what the next manifest will not name goes before that is durable */

@@ -22,8 +22,8 @@ void cpn_rcu_settle_in_process(void) {
                                                memory_order_acquire))
     return;
   if (before == 0) return;
-  /* What liburcu asks a program to call after fork(), which nobody has: it prunes the registry, frees locks that a thread
-   * of the parent may have held, and sets a signal mask that it did not save; ours is put back. */
+  /* What liburcu asks a program to call after fork(), which nobody has: it prunes the registry, frees locks that a
+   * thread of the parent may have held, and sets a signal mask that it did not save; ours is put back. */
   sigset_t mask;
   (void)pthread_sigmask(SIG_SETMASK, NULL, &mask);
   urcu_bp_after_fork_child();

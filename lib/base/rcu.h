@@ -29,12 +29,12 @@ extern char cpn_rcu_edge;
 #define CPN_RCU_EDGE_ACQUIRE() ((void)0)
 #endif
 
-/* To be called before an engine is opened. In a child of fork() it forgets the threads of the parent: one that was inside a
- * read-side critical section would never leave it, and every grace period would wait for it. */
+/* To be called before an engine is opened. In a child of fork() it forgets the threads of the parent: one that was
+ * inside a read-side critical section would never leave it, and every grace period would wait for it. */
 void cpn_rcu_settle_in_process(void);
 
-/* Under a sanitizer they are called: liburcu's readers lie at addresses that their type's alignment forbids. To the static
- * analyzer too: it does not see that registering sets the reader. */
+/* Under a sanitizer they are called: liburcu's readers lie at addresses that their type's alignment forbids. To the
+ * static analyzer too: it does not see that registering sets the reader. */
 #if defined(CPN_ASAN) || defined(__clang_analyzer__)
 #define CPN_RCU_READ_LOCK urcu_bp_read_lock
 #define CPN_RCU_READ_UNLOCK urcu_bp_read_unlock

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The manners of a call in somebody else's thread: errno and cancellation are afterwards as they were, the engine is asked
- * whether it takes calls, and close can wait for those that have begun. There are two kinds of calls:
+ * The manners of a call in somebody else's thread: errno and cancellation are afterwards as they were, the engine is
+ * asked whether it takes calls, and close can wait for those that have begun. There are two kinds of calls:
  *
  *   enter … leave        does not wait: runs inside a read-side critical section, for which close waits
  *   visit … end_visit    may wait, so not inside such a section: counts itself in, and close waits for the count
  *
- * What ends a call takes and returns the status that it answers: `return cpn_guest_leave(&guest, status)`. A call that was
- * not let in ends with cpn_guest_depart(). The most frequent ones (coupon_try_issue() and its like, looking up) make do
- * with cpn_engine_enter(), for the reason given there.
+ * What ends a call takes and returns the status that it answers: `return cpn_guest_leave(&guest, status)`. A call that
+ * was not let in ends with cpn_guest_depart(). The most frequent ones (coupon_try_issue() and its like, looking up)
+ * make do with cpn_engine_enter(), for the reason given there.
  */
 #ifndef CPN_DOOR_GUEST_H
 #define CPN_DOOR_GUEST_H
@@ -51,8 +51,8 @@ static inline coupon_status cpn_guest_leave(const struct cpn_guest *guest, coupo
   return cpn_guest_depart(guest, cpn_engine_leave(status));
 }
 
-/* A call that may wait. COUPON_OK: it has begun. seq_cst both here and in close: either we see the gate closed, or close
- * sees us. */
+/* A call that may wait. COUPON_OK: it has begun. seq_cst both here and in close: either we see the gate closed, or
+ * close sees us. */
 static inline coupon_status cpn_guest_visit(coupon_engine *engine, struct cpn_guest *guest) {
   cpn_guest_arrive(guest);
   if (cpn_engine_gate_bits(engine) == 0) return COUPON_E_FORKED; /* the count is of the parent's */

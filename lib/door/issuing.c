@@ -29,8 +29,8 @@ coupon_status coupon_try_issue_batch(coupon_engine *engine, const struct coupon_
 
 /* The flag, and the number of an answer that is a ticket, which the commit stage has given it by the time it is
  * final. COUPON_E_INVAL: the log has no such ticket at this position, so the answer is one of another engine, or of an
- * earlier life whose end was cut. Of a campaign that was released while somebody waited the number is in a file: COUPON_NOT_FOUND,
- * or why it cannot be read. */
+ * earlier life whose end was cut. Of a campaign that was released while somebody waited the number is in a file:
+ * COUPON_NOT_FOUND, or why it cannot be read. */
 static coupon_status complete(coupon_engine *engine, struct coupon_ticket *ticket) {
   bool is_ticket =
       ticket->answer == COUPON_ISSUED || ticket->answer == COUPON_ALREADY_ISSUED || ticket->answer == COUPON_OK;

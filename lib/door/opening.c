@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Engines: opened, closed, freed, asked for their figures and for a checkpoint; and words for a status. coupon.h, "Statuses"
- * to "Engine".
+ * Engines: opened, closed, freed, asked for their figures and for a checkpoint; and words for a status. coupon.h,
+ * "Statuses" to "Engine".
  */
 #include <errno.h>
 #include <string.h>

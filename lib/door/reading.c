@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Looking tickets up, in memory and in the files of released campaigns. coupon.h, "Reading" and "Campaigns that are over".
+ * Looking tickets up, in memory and in the files of released campaigns. coupon.h, "Reading" and "Campaigns that are
+ * over".
  */
 #include <string.h>
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Structs that begin with their size, as the caller's header has it: of this version, of a later one, or of the first where
- * the struct has grown since. `known` is the size in this version.
+ * Structs that begin with their size, as the caller's header has it: of this version, of a later one, or of the first
+ * where the struct has grown since. `known` is the size in this version.
  */
 #ifndef CPN_DOOR_SIZED_H
 #define CPN_DOOR_SIZED_H

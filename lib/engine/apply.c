@@ -96,8 +96,8 @@ CPN_INLINE void put_beside(struct cpn_ticket_spot spot, uint64_t lsn, const unsi
   }
 }
 
-/* Tickets of one campaign that follow each other, as most do: all that differs is looked at before. Returns the bytes of
- * their records. Others see them when the last is counted in; the caller has not given their places back by then. */
+/* Tickets of one campaign that follow each other, as most do: all that differs is looked at before. Returns the bytes
+ * of their records. Others see them when the last is counted in; the caller has not given their places back by then. */
 CPN_INLINE size_t append_run(coupon_engine *engine, struct cpn_tickets *tickets, struct cpn_ticket_cursor *cursor,
                              uint64_t lsn, const unsigned char *bytes, size_t size, uint32_t user_words) {
   const size_t step = (size_t)cpn_issue_words(user_words) * 8, count = count_alike(bytes, size, step);

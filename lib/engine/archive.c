@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Segments that checkpoints have made superfluous go to another directory instead of away. A segment has its name there
- * only when it is whole, and the name is durable before the segment goes here: linked where that can be done, else copied
- * under a temporary name.
+ * only when it is whole, and the name is durable before the segment goes here: linked where that can be done, else
+ * copied under a temporary name.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -25,8 +25,8 @@ static coupon_status cannot_open(struct cpn_fault *fault, int error) {
   return cpn_fault_from_io(fault, error, "", "cannot open, make or lock the archive's directory");
 }
 
-/* Segments of two directories have the same names, and what is being copied has one name: so of two engines with one archive
- * each could remove its own segment on the strength of the other's. */
+/* Segments of two directories have the same names, and what is being copied has one name: so of two engines with one
+ * archive each could remove its own segment on the strength of the other's. */
 coupon_status cpn_archive_open(coupon_engine *engine, struct cpn_fault *fault) {
   struct cpn_checkpoints *checkpoints = &engine->checkpoints;
   const struct cpn_io *io = engine->env.io;
@@ -112,8 +112,9 @@ static int same_bytes(const struct cpn_io *io, int ours, int theirs) {
   return same;
 }
 
-/* 1: this segment is there already, from an attempt that was interrupted later. 0: nothing has its name. -EEXIST: something
- * else has: another directory's, or this one's before it was brought back from a copy, which only the bytes tell. */
+/* 1: this segment is there already, from an attempt that was interrupted later. 0: nothing has its name. -EEXIST:
+ * something else has: another directory's, or this one's before it was brought back from a copy, which only the bytes
+ * tell. */
 static int is_there(coupon_engine *engine, const char *name) {
   const struct cpn_io *io = engine->env.io;
   int theirs = cpn_io_open(io, engine->checkpoints.archive, name, CPN_IO_READ);
@@ -132,7 +133,8 @@ int cpn_archive_put(coupon_engine *engine, uint64_t segment) {
   char name[CPN_SEGMENT_NAME_SIZE];
   cpn_segment_name(segment, name);
   int error = is_there(engine, name);
-  /* Once more: if it was the sync of its entry that failed, another one would say that all is well. We have it still. */
+  /* Once more: if it was the sync of its entry that failed, another one would say that all is well. We have it
+   * still. */
   if (error > 0) error = io->remove(io->context, archive, name);
   if (error < 0) return error; /* also if it is gone from here */
   error = io->link(io->context, engine->directory, name, archive, name);

@@ -28,8 +28,8 @@ static void put_off(struct cpn_group *group, uint32_t i) {
   group->put_off++;
 }
 
-/* Where the place is not just empty, or somebody has stumbled: whoever holds a ticket has the answer, and whoever can still
- * be claimed is. */
+/* Where the place is not just empty, or somebody has stumbled: whoever holds a ticket has the answer, and whoever can
+ * still be claimed is. */
 static void claim_with_care(coupon_engine *engine, struct cpn_group *group, uint32_t i) {
   struct cpn_party *party = group->of[i];
   struct cpn_claim_place *place = &group->place[i];
@@ -84,9 +84,9 @@ static void claim_behind(coupon_engine *engine, struct cpn_group *group, const u
   }
 }
 
-/* Claims whom it can. Whose first line is full of others has to wait for the next one, and so comes behind all others: by then
- * memory has brought it. He overtakes nobody, and is not overtaken: what fills a line stays, so later requests of the same
- * user come behind, too, and behind him. */
+/* Claims whom it can. Whose first line is full of others has to wait for the next one, and so comes behind all others:
+ * by then memory has brought it. He overtakes nobody, and is not overtaken: what fills a line stays, so later requests
+ * of the same user come behind, too, and behind him. */
 static void claim_all(coupon_engine *engine, struct cpn_group *group) {
   uint8_t behind[CPN_GROUP_MAX];
   uint32_t behind_count = 0;
@@ -170,7 +170,8 @@ static void take_unlogged(coupon_engine *engine, struct cpn_party *party) {
 
 /* --- with a log ---------------------------------------------------------------------------------- */
 
-/* Writes the record of one who has a unit, all but its head, which is returned; or VOID for one for whom none was left. */
+/* Writes the record of one who has a unit, all but its head, which is returned; or VOID for one for whom none was
+ * left. */
 static uint64_t fill(coupon_engine *engine, struct cpn_group *group, uint32_t i, uint64_t at, uint64_t time_ns) {
   struct cpn_party *party = group->of[i];
   const uint32_t user_words = party->campaign->tickets.user_words, words = cpn_issue_words(user_words);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A group of requests that are issued side by side: what batch_ask.c finds out about each before the first is looked at, and
- * batch.c goes on with. On its caller's stack, and nobody else's.
+ * A group of requests that are issued side by side: what batch_ask.c finds out about each before the first is looked
+ * at, and batch.c goes on with. On its caller's stack, and nobody else's.
  */
 #ifndef CPN_ENGINE_BATCH_H
 #define CPN_ENGINE_BATCH_H
@@ -78,8 +78,8 @@ static inline void cpn_group_answer(struct cpn_group *group, uint32_t i, coupon_
 
 /* --- batch_ask.c --------------------------------------------------------------------------------- */
 
-/* Finds the parties, and asks for all memory that the requests need: where looking for their users begins, and, of several
- * campaigns, where these are found and where their next tickets are written. Answers those that need none. */
+/* Finds the parties, and asks for all memory that the requests need: where looking for their users begins, and, of
+ * several campaigns, where these are found and where their next tickets are written. Answers those that need none. */
 void cpn_batch_ask(coupon_engine *engine, struct cpn_group *group, uint64_t now);
 
 #endif

@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Everything that the requests of a group need of memory is asked for before the first is looked at, and what needs none of it
- * is done meanwhile: their users are hashed, their answers addressed.
+ * Everything that the requests of a group need of memory is asked for before the first is looked at, and what needs
+ * none of it is done meanwhile: their users are hashed, their answers addressed.
  */
 #include "engine/batch.h"
 
 /* Lines of a large set that are asked for one right behind the other; see ask_for_lines_of(). */
 #define FAR_LINES 16u
 
-/* Where requests are for different campaigns: first for where these are found, then for what each request reads of them. */
+/* Where requests are for different campaigns: first for where these are found, then for what each request reads of
+ * them. */
 static void ask_for_campaigns(const coupon_engine *engine, const struct cpn_group *group) {
   for (uint32_t i = 0; i < group->count; i++) cpn_directory_prefetch(&engine->campaigns, group->requests[i].campaign);
   for (uint32_t i = 0; i < group->count; i++) {
@@ -30,8 +31,8 @@ static void ask_for_tickets(const struct cpn_group *group) {
   }
 }
 
-/* Whether requests of a campaign can go on side by side: it is open, has units and a limit, and for those for whose tickets
- * there is no memory not even an entry is made. */
+/* Whether requests of a campaign can go on side by side: it is open, has units and a limit, and for those for whose
+ * tickets there is no memory not even an entry is made. */
 static bool can_go_together(coupon_engine *engine, struct cpn_campaign *campaign, uint64_t word, uint64_t now) {
   return !cpn_word_refuses(word) && !cpn_word_marked(word) && !cpn_window_is_due(campaign, word, now) &&
          campaign->spec.user_limit != 0 &&
@@ -74,9 +75,9 @@ CPN_INLINE uint32_t find_lines(const coupon_engine *engine, struct cpn_group *gr
   return i;
 }
 
-/* A processor goes on behind a line for whose page it has to walk through tables in memory only as far as it looks ahead,
- * and to hash a user and find his line is a good part of that: only a few would be on their way. So the lines of so
- * large a set are asked for one right behind the other. Of a smaller one they come sooner, and hashing hides that.
+/* A processor goes on behind a line for whose page it has to walk through tables in memory only as far as it looks
+ * ahead, and to hash a user and find his line is a good part of that: only a few would be on their way. So the lines of
+ * so large a set are asked for one right behind the other. Of a smaller one they come sooner, and hashing hides that.
  * Returns where the run ends. */
 CPN_INLINE uint32_t ask_for_lines_of(const coupon_engine *engine, struct cpn_group *group, struct cpn_party *party,
                                      uint32_t i, uint32_t user_words) {

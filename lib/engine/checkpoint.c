@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* When checkpoints are made: whenever the log has grown by so much, and when somebody asks. docs/DESIGN.md, "Checkpoints". */
+/* When checkpoints are made: whenever the log has grown by so much, and when somebody asks. docs/DESIGN.md,
+ * "Checkpoints". */
 #include "engine/checkpoint.h"
 
 #include "engine/engine.h"
@@ -16,7 +17,8 @@ void cpn_checkpoints_init(coupon_engine *engine) {
 
 /* --- the position -------------------------------------------------------------------------------- */
 
-/* A sequence lock of one writer. release and acquire in all fields: whoever reads one of a later turn then sees that turn. */
+/* A sequence lock of one writer. release and acquire in all fields: whoever reads one of a later turn then sees that
+ * turn. */
 static void position_put(struct cpn_checkpoints *checkpoints, const struct cpn_position *position) {
   uint64_t turn = atomic_load_explicit(&checkpoints->turn, memory_order_relaxed); /* relaxed: only we write it */
   atomic_store_explicit(&checkpoints->turn, turn + 1, memory_order_relaxed);      /* relaxed: before what is released */
@@ -102,7 +104,8 @@ static bool is_wanted(const coupon_engine *engine) {
 
 /* --- resting ------------------------------------------------------------------------------------- */
 
-/* A slice of work; how many times as long as it a rest is; and the longest rest, since a sync may have been in the slice. */
+/* A slice of work; how many times as long as it a rest is; and the longest rest, since a sync may have been in the
+ * slice. */
 #define WORK_NS INT64_C(1000000)
 #define REST_TIMES 2
 #define REST_MAX_NS INT64_C(20000000)
@@ -113,7 +116,8 @@ static void begin_slice(struct cpn_checkpoints *checkpoints) {
   checkpoints->slice_lsn = atomic_load_explicit(&checkpoints->lsn, memory_order_relaxed);
 }
 
-/* The log must not grow without end because a checkpoint takes its time: at a quarter of the way to the next one it hurries. */
+/* The log must not grow without end because a checkpoint takes its time: at a quarter of the way to the next one it
+ * hurries. */
 static void begin_slices(struct cpn_checkpoints *checkpoints) {
   /* relaxed, both: `due_at` is ours, the bytes are a hint. */
   const uint64_t bytes = atomic_load_explicit(&checkpoints->log_bytes, memory_order_relaxed);
@@ -154,7 +158,8 @@ static void tell_of_failure(coupon_engine *engine, const struct cpn_fault *fault
 bool cpn_checkpoint_step(coupon_engine *engine) {
   struct cpn_checkpoints *checkpoints = &engine->checkpoints;
   if (cpn_checkpoint_gives_up(engine) || !is_wanted(engine)) return false;
-  /* seq_cst, before the position is looked at: whoever asks for the next one after this has been too late for this one. */
+  /* seq_cst, before the position is looked at: whoever asks for the next one after this has been too late for this
+   * one. */
   uint64_t count = atomic_fetch_add_explicit(&checkpoints->begun, 1, memory_order_seq_cst) + 1;
   atomic_store_explicit(&checkpoints->told, 0, memory_order_seq_cst);
   set_due(engine, false);

@@ -12,8 +12,8 @@
  *   archive.c           segments that go somewhere else
  *   released.c          campaigns whose tickets are in a file instead of memory
  *
- * It is simple because tickets are appended in the log's order: the state at an LSN is a prefix of every campaign's tickets,
- * and issuing goes on behind it. Only one thread at a time makes checkpoints.
+ * It is simple because tickets are appended in the log's order: the state at an LSN is a prefix of every campaign's
+ * tickets, and issuing goes on behind it. Only one thread at a time makes checkpoints.
  */
 #ifndef CPN_ENGINE_CHECKPOINT_H
 #define CPN_ENGINE_CHECKPOINT_H
@@ -34,8 +34,8 @@ struct cpn_position {
 };
 
 struct cpn_checkpoints {
-  /* The position: written by whoever steps, after each commit; read by whoever makes checkpoints, who looks at `turn` before and
-   * after. On lines of their own: whoever steps writes them all the time. */
+  /* The position: written by whoever steps, after each commit; read by whoever makes checkpoints, who looks at `turn`
+   * before and after. On lines of their own: whoever steps writes them all the time. */
   _Alignas(CPN_CACHE_LINE) _Atomic uint64_t turn; /* odd while it is being written */
   _Atomic uint64_t lsn, segment, offset;
   _Atomic uint64_t log_bytes; /* of the disk, that the log takes behind the last checkpoint at opening */
@@ -105,15 +105,15 @@ coupon_status cpn_checkpoint_ask(coupon_engine *engine, int64_t deadline);
 /* coupon_release() and coupon_drop(), as a visitor. `place` is enum cpn_campaign_place. */
 coupon_status cpn_released_move(coupon_engine *engine, uint64_t campaign, uint32_t place, int64_t deadline);
 
-/* What coupon_read_tickets() and coupon_read_lookup() do where the tickets are in a file, as visitors. COUPON_E_RELEASED: they
- * are dropped. */
+/* What coupon_read_tickets() and coupon_read_lookup() do where the tickets are in a file, as visitors.
+ * COUPON_E_RELEASED: they are dropped. */
 coupon_status cpn_released_tickets(coupon_engine *engine, uint64_t campaign, uint64_t from, char *tickets,
                                    size_t element_size, size_t capacity, size_t *count);
 coupon_status cpn_released_lookup(coupon_engine *engine, uint64_t campaign, uint64_t user, const unsigned char *uuid,
                                   struct coupon_ticket *ticket, uint64_t *count);
 
-/* The number of the ticket with this LSN in such a file. COUPON_OK, with 0 where the tickets are dropped; COUPON_NOT_FOUND: there
- * is no such ticket; or why the file cannot be read. */
+/* The number of the ticket with this LSN in such a file. COUPON_OK, with 0 where the tickets are dropped;
+ * COUPON_NOT_FOUND: there is no such ticket; or why the file cannot be read. */
 coupon_status cpn_released_number(coupon_engine *engine, const struct cpn_campaign *campaign, uint64_t lsn,
                                   uint64_t *number);
 
@@ -129,8 +129,8 @@ CPN_MUST_CHECK coupon_status cpn_checkpoint_make(coupon_engine *engine, struct c
 /* Whether making is to be given up: the engine closes or has failed. */
 bool cpn_checkpoint_gives_up(const coupon_engine *engine);
 
-/* Between two chunks, by whoever makes one: sleeps for a while now and then as long as others issue, because on processors that
- * are all busy its work, and what the disk says of it, takes them from calls. */
+/* Between two chunks, by whoever makes one: sleeps for a while now and then as long as others issue, because on
+ * processors that are all busy its work, and what the disk says of it, takes them from calls. */
 void cpn_checkpoint_rest(coupon_engine *engine);
 
 /* --- checkpoint_write.c -------------------------------------------------------------------------- */
@@ -150,8 +150,8 @@ uint64_t cpn_checkpoint_tickets_at(const struct cpn_campaign *campaign, uint64_t
 
 /* --- checkpoint_load.c --------------------------------------------------------------------------- */
 
-/* Loads the newest checkpoint that is good and can be read, of those whose number is less than `below`, or none if the log is
- * there from its beginning, and tells the reader where to go on. Notes in the report what it passed over. */
+/* Loads the newest checkpoint that is good and can be read, of those whose number is less than `below`, or none if the
+ * log is there from its beginning, and tells the reader where to go on. Notes in the report what it passed over. */
 CPN_MUST_CHECK coupon_status cpn_checkpoint_open(coupon_engine *engine, struct cpn_reader *reader, uint64_t below,
                                                  struct coupon_report *report, struct cpn_fault *fault);
 
@@ -164,8 +164,8 @@ CPN_MUST_CHECK coupon_status cpn_recovery_begin_again(coupon_engine *engine, str
 
 /* --- manifest.c ---------------------------------------------------------------------------------- */
 
-/* Under a temporary name, synced, renamed, the directory synced. 0 or -errno; `*in_doubt`: it may or may not have got its
- * name for good. */
+/* Under a temporary name, synced, renamed, the directory synced. 0 or -errno; `*in_doubt`: it may or may not have got
+ * its name for good. */
 CPN_MUST_CHECK int cpn_manifest_write(coupon_engine *engine, const struct cpn_manifest *manifest, bool *in_doubt);
 
 /* A directory of a first segment and a manifest. */
@@ -173,16 +173,16 @@ CPN_MUST_CHECK coupon_status cpn_manifest_create(coupon_engine *engine, struct c
                                                  struct cpn_fault *fault);
 
 /* At opening for writing, of a last segment without a frame: frames go into a segment when its entry is durable, so one
- * without any may be one whose directory sync failed, and another sync would say that all is well. Its entry is changed once
- * more, for the sync that follows (recovery.c, repair()); of a first segment, that of the manifest too. */
+ * without any may be one whose directory sync failed, and another sync would say that all is well. Its entry is changed
+ * once more, for the sync that follows (recovery.c, repair()); of a first segment, that of the manifest too. */
 CPN_MUST_CHECK coupon_status cpn_manifest_name_again(coupon_engine *engine, struct cpn_reader *reader,
                                                      struct cpn_fault *fault);
 
 /* Files that a crash may have left half made. */
 CPN_MUST_CHECK coupon_status cpn_manifest_remove_unfinished(coupon_engine *engine, struct cpn_fault *fault);
 
-/* At opening for writing, when the state is known: files that the manifest does not name any more. Segments that it does name,
- * and that are `*missing` where opening did not have to look, are told to the operator. */
+/* At opening for writing, when the state is known: files that the manifest does not name any more. Segments that it
+ * does name, and that are `*missing` where opening did not have to look, are told to the operator. */
 CPN_MUST_CHECK coupon_status cpn_manifest_remove_unnamed(coupon_engine *engine, uint64_t *missing,
                                                          struct cpn_fault *fault);
 

@@ -138,8 +138,8 @@ static coupon_status begin_tickets(struct loading *loading, const struct cpn_chu
   return cpn_campaign_is_live(campaign) ? COUPON_OK : damaged(loading, fault, "tickets of a released campaign");
 }
 
-/* LSNs rise, by a record's length at least (tickets are found by them), within what the campaign and the checkpoint allow; all
- * else is cpn_restore_tickets()'s to check. */
+/* LSNs rise, by a record's length at least (tickets are found by them), within what the campaign and the checkpoint
+ * allow; all else is cpn_restore_tickets()'s to check. */
 static bool lsns_are_possible(struct loading *loading, const struct cpn_restored *rows, uint32_t count) {
   const uint64_t record_bytes = (uint64_t)cpn_issue_words(loading->campaign->tickets.user_words) * 8;
   struct cpn_checkpoint_bounds *bounds = &loading->bounds;
@@ -303,8 +303,8 @@ void cpn_checkpoint_distrust(coupon_engine *engine, uint64_t number, struct coup
   pass_over(engine, report, fault);
 }
 
-/* What the disk does not give back can be done without, like what it gives back wrong. Whatever somebody can mend (a permission,
- * memory, a newer version) is told instead. */
+/* What the disk does not give back can be done without, like what it gives back wrong. Whatever somebody can mend (a
+ * permission, memory, a newer version) is told instead. */
 static bool can_do_without(coupon_status status) { return status == COUPON_E_CORRUPT || status == COUPON_E_IO; }
 
 coupon_status cpn_checkpoint_open(coupon_engine *engine, struct cpn_reader *reader, uint64_t below,

@@ -2,10 +2,10 @@
 /*
  * The story of one checkpoint, in the order that docs/FORMAT.md asks for ("The order of writing").
  *
- * What may fail, and what then. Until the manifest names it, a checkpoint is a file that nobody needs: whatever fails removes
- * it, the two of before are as good as ever, and the engine goes on. But a sync of the directory that fails stops the
- * engine, like a failed write of the log: the error may be about the name of a segment just made, whose own sync would
- * then be told that all is well. So does a failed sync of a segment, where those are synced here.
+ * What may fail, and what then. Until the manifest names it, a checkpoint is a file that nobody needs: whatever fails
+ * removes it, the two of before are as good as ever, and the engine goes on. But a sync of the directory that fails
+ * stops the engine, like a failed write of the log: the error may be about the name of a segment just made, whose own
+ * sync would then be told that all is well. So does a failed sync of a segment, where those are synced here.
  */
 #include <errno.h>
 #include <string.h>
@@ -35,7 +35,8 @@ static coupon_status sync_directory(coupon_engine *engine, struct cpn_fault *fau
 
 /* --- 0. the LSN ---------------------------------------------------------------------------------- */
 
-/* Everything that is final now lies before it: whoever steps notes the position just after it has raised the durable LSN. */
+/* Everything that is final now lies before it: whoever steps notes the position just after it has raised the durable
+ * LSN. */
 static struct cpn_position look_at_position(const coupon_engine *engine) {
   const uint64_t durable = cpn_commit_durable(&engine->commit);
   struct cpn_patience patience = {0};
@@ -155,8 +156,8 @@ static void stay(coupon_engine *engine) {
   }
 }
 
-/* It was made, so what it says is so: whoever begins to look from here on is told, and when those who look have ended, memory
- * goes. */
+/* It was made, so what it says is so: whoever begins to look from here on is told, and when those who look have ended,
+ * memory goes. */
 static void move(coupon_engine *engine, const struct cpn_checkpoint_header *header) {
   struct cpn_checkpoints *checkpoints = &engine->checkpoints;
   if (atomic_load_explicit(&checkpoints->moves, memory_order_acquire) == 0) return; /* acquire: as above */
@@ -183,8 +184,8 @@ static void move(coupon_engine *engine, const struct cpn_checkpoint_header *head
 
 /* --- 2. the file --------------------------------------------------------------------------------- */
 
-/* Where answers are final before they are synced, a checkpoint, which is, must not be ahead of the log. Segments before the
- * last one are synced. */
+/* Where answers are final before they are synced, a checkpoint, which is, must not be ahead of the log. Segments before
+ * the last one are synced. */
 static coupon_status sync_log(coupon_engine *engine, uint64_t segment, struct cpn_fault *fault) {
   if (engine->log.sync_each) return COUPON_OK;
   const struct cpn_io *io = engine->env.io;

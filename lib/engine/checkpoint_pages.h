@@ -11,9 +11,9 @@ struct cpn_checkpoint_bounds {
   uint64_t lsn_max, last_ns; /* up to here, and no time is later */
 };
 
-/* Appends full pages from the beginning of a chunk's payload, of `count` tickets, while they break no rule and can be had so;
- * `*done` tickets have taken effect, and `bounds` have moved on. True: that was all, and the chunk is sound. False: the others
- * are to be taken as rows, which is where a fault shows. */
+/* Appends full pages from the beginning of a chunk's payload, of `count` tickets, while they break no rule and can be
+ * had so; `*done` tickets have taken effect, and `bounds` have moved on. True: that was all, and the chunk is sound.
+ * False: the others are to be taken as rows, which is where a fault shows. */
 bool cpn_checkpoint_load_pages(coupon_engine *engine, struct cpn_campaign *campaign,
                                struct cpn_checkpoint_bounds *bounds, uint32_t count, const unsigned char *payload,
                                size_t size, uint32_t *done);

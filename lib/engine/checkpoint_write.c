@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The state at an LSN, into chunks, while requests and the commit stage go on. Everything that is read here was complete
- * when its record became durable: campaigns are in the directory before their record, and tickets, OPEN and CLOSE take
- * effect when their records are drained, all of it before a commit that raises the durable LSN.
+ * The state at an LSN, into chunks, while requests and the commit stage go on. Everything that is read here was
+ * complete when its record became durable: campaigns are in the directory before their record, and tickets, OPEN and
+ * CLOSE take effect when their records are drained, all of it before a commit that raises the durable LSN.
  */
 #include <errno.h>
 #include <stdlib.h>

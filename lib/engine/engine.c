@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Life of an issue, top to bottom: decide_once() looks and refuses, take() claims the user, and a unit is taken in
- * the log's order, or without a log in the order of the units themselves. Everything here decides; nothing waits for the
- * disk. The protocol's argument stands in docs/DESIGN.md.
+ * the log's order, or without a log in the order of the units themselves. Everything here decides; nothing waits for
+ * the disk. The protocol's argument stands in docs/DESIGN.md.
  */
 #include "engine/engine.h"
 
@@ -78,7 +78,8 @@ struct form {
   uint32_t user_words;
 };
 
-/* What a decision goes by: the stock's word, what the clock said after that was read, and which ticket the next one is. */
+/* What a decision goes by: the stock's word, what the clock said after that was read, and which ticket the next one
+ * is. */
 struct look {
   uint64_t word, now, number;
 };
@@ -164,8 +165,8 @@ CPN_INLINE coupon_status take_unlogged_as_seen(coupon_engine *engine, struct cpn
   return COUPON_ISSUED;
 }
 
-/* Writes down the ticket of a unit that is taken. `before` is the user's claim as it was: without a limit it may lead to a
- * first ticket, which it then goes on to do. */
+/* Writes down the ticket of a unit that is taken. `before` is the user's claim as it was: without a limit it may lead
+ * to a first ticket, which it then goes on to do. */
 CPN_INLINE void put_unlogged(struct cpn_campaign *campaign, const struct cpn_user *user, uint32_t user_words,
                              _Atomic uint64_t *claim, uint64_t before, const struct coupon_ticket *ticket) {
   struct cpn_tickets *tickets = &campaign->tickets;
@@ -187,8 +188,8 @@ static coupon_status take_unlimited(coupon_engine *engine, struct cpn_campaign *
   return take_logged(engine, campaign, user, campaign->tickets.user_words, NULL, ticket);
 }
 
-/* COUPON_OK: somebody who is claimed would not be turned away at once, and there is memory for the ticket. Else not even an
- * entry is made. */
+/* COUPON_OK: somebody who is claimed would not be turned away at once, and there is memory for the ticket. Else not
+ * even an entry is made. */
 CPN_INLINE coupon_status may_take(coupon_engine *engine, struct cpn_campaign *campaign, struct form form,
                                   struct look *look) {
   look->number = next_number(campaign, look->word);
@@ -197,7 +198,8 @@ CPN_INLINE coupon_status may_take(coupon_engine *engine, struct cpn_campaign *ca
   return CPN_LIKELY(cpn_engine_room(engine, campaign, look->number)) ? COUPON_OK : COUPON_E_NOMEM;
 }
 
-/* Claims the user, `before` → PENDING, and tries for a unit; without one the claim is as before, or FREE if it was EMPTY. */
+/* Claims the user, `before` → PENDING, and tries for a unit; without one the claim is as before, or FREE if it was
+ * EMPTY. */
 CPN_INLINE coupon_status take(coupon_engine *engine, struct cpn_campaign *campaign, const struct cpn_user *user,
                               struct form form, const struct look *look, _Atomic uint64_t *claim, uint64_t before,
                               struct coupon_ticket *ticket) {
@@ -219,8 +221,8 @@ CPN_INLINE coupon_status take(coupon_engine *engine, struct cpn_campaign *campai
 
 /* --- deciding ------------------------------------------------------------------------------------ */
 
-/* Of a user who holds no ticket, or has no limit: an answer, a fault, or AGAIN; or COUPON_OK: there is something to take.
- * The claim was read after what `look` has. */
+/* Of a user who holds no ticket, or has no limit: an answer, a fault, or AGAIN; or COUPON_OK: there is something to
+ * take. The claim was read after what `look` has. */
 CPN_INLINE coupon_status refuse_or_not(coupon_engine *engine, struct cpn_campaign *campaign, const struct look *look,
                                        struct coupon_ticket *ticket) {
   const uint64_t word = look->word;
@@ -238,8 +240,8 @@ CPN_INLINE coupon_status refuse_or_not(coupon_engine *engine, struct cpn_campaig
   return AGAIN;
 }
 
-/* Where somebody has been before, the user or another one, or the first line is full: `found` is what a look into that `line`
- * has found. Apart, so that the way of new users is short. */
+/* Where somebody has been before, the user or another one, or the first line is full: `found` is what a look into that
+ * `line` has found. Apart, so that the way of new users is short. */
 static coupon_status decide_claimed(coupon_engine *engine, struct cpn_campaign *campaign, const struct cpn_user *user,
                                     struct look look, const _Atomic uint64_t *line, _Atomic uint64_t *found,
                                     struct coupon_ticket *ticket) {

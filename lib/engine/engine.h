@@ -127,11 +127,12 @@ static inline coupon_status cpn_engine_gate(const coupon_engine *engine) {
   return cpn_engine_gate_says(cpn_engine_gate_bits(engine));
 }
 
-/* A call that does not wait runs inside a read-side critical section, so that close can wait for it. COUPON_OK: it has begun.
- * Nothing in such a call is a point of cancellation or changes errno; where that may be otherwise (a callback, an
- * allocation, a wake-up) it is seen to there. */
+/* A call that does not wait runs inside a read-side critical section, so that close can wait for it. COUPON_OK: it has
+ * begun. Nothing in such a call is a point of cancellation or changes errno; where that may be otherwise (a callback,
+ * an allocation, a wake-up) it is seen to there. */
 static inline coupon_status cpn_engine_enter(const coupon_engine *engine, bool issues) {
-  /* Before the lock: in a child of fork() a thread that has to be registered for it could wait for one of the parent's. */
+  /* Before the lock: in a child of fork() a thread that has to be registered for it could wait for one of the
+   * parent's. */
   if (CPN_UNLIKELY(cpn_rcu_may_register()) && cpn_engine_gate_bits(engine) == 0) return COUPON_E_FORKED;
   cpn_rcu_read_lock();
   uint32_t bits = cpn_engine_gate_bits(engine);
@@ -165,8 +166,8 @@ coupon_status cpn_engine_try_issue(coupon_engine *engine, uint64_t campaign, uin
 coupon_status cpn_engine_try_issue_uuid(coupon_engine *engine, uint64_t campaign, const unsigned char *uuid,
                                         struct coupon_ticket *ticket);
 
-/* The same for a caller who goes on to wait, `uuid` NULL: `user`. Does not tell the commit thread: the caller's next call
- * is one of cpn_wait_final(), cpn_wait_room() and cpn_wait_published(). */
+/* The same for a caller who goes on to wait, `uuid` NULL: `user`. Does not tell the commit thread: the caller's next
+ * call is one of cpn_wait_final(), cpn_wait_room() and cpn_wait_published(). */
 coupon_status cpn_engine_issue(coupon_engine *engine, uint64_t campaign, uint64_t user, const unsigned char *uuid,
                                struct coupon_ticket *ticket);
 
@@ -210,8 +211,8 @@ void cpn_engine_void(coupon_engine *engine, uint64_t at, uint32_t words);
 
 /* --- holder.c ------------------------------------------------------------------------------------ */
 
-/* The user's claim: its place and kind. HELD or NUMBERED: number (0: not yet), LSN and time of the ticket are filled in.
- * EMPTY: the place is where the claim would be made. */
+/* The user's claim: its place and kind. HELD or NUMBERED: number (0: not yet), LSN and time of the ticket are filled
+ * in. EMPTY: the place is where the claim would be made. */
 enum cpn_claim_kind cpn_holder_resolve(const coupon_engine *engine, const struct cpn_campaign *campaign,
                                        const struct cpn_user *user, struct cpn_claim_place *place,
                                        struct coupon_ticket *ticket);
@@ -345,7 +346,8 @@ uint64_t cpn_query_numbered(const coupon_engine *engine, const struct cpn_campai
 /* Fills in one of them. */
 void cpn_query_ticket(coupon_engine *engine, const struct cpn_campaign *campaign, uint64_t number,
                       struct coupon_ticket *ticket);
-/* The number of the ticket that an answer is about, as far as it is known; 0: not yet, or the log has no such ticket. */
+/* The number of the ticket that an answer is about, as far as it is known; 0: not yet, or the log has no such
+ * ticket. */
 uint64_t cpn_query_number(coupon_engine *engine, const struct coupon_ticket *answer);
 void cpn_query_stats(coupon_engine *engine, struct coupon_stats *stats);
 

@@ -16,8 +16,8 @@ static bool is_numbered(const struct cpn_tickets *tickets, uint64_t number, cons
 }
 
 /* The ticket whose record has this LSN, if it is this user's. Until the commit stage has given it its number the record
- * is in the log buffer, user, time and all: the number is there before the place is given back. So: look for the number,
- * read the record, and look for the number again. */
+ * is in the log buffer, user, time and all: the number is there before the place is given back. So: look for the
+ * number, read the record, and look for the number again. */
 static bool is_held(const coupon_engine *engine, const struct cpn_tickets *tickets, uint64_t lsn,
                     const struct cpn_user *user, struct coupon_ticket *ticket) {
   uint64_t number = cpn_tickets_find(tickets, lsn);

@@ -1,17 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The keeper: a thread of ours that does beforehand what would cost a request dearly. It keeps the clock (base/clock.h), and
- * it has memory ready, allocated and touched, for the next tickets of campaigns that issue much; and it packs the
- * tickets behind them. Everything it does a request can do without: when the keeper comes late, or never, requests look at
- * the clock themselves, and make room themselves.
+ * The keeper: a thread of ours that does beforehand what would cost a request dearly. It keeps the clock
+ * (base/clock.h), and it has memory ready, allocated and touched, for the next tickets of campaigns that issue much;
+ * and it packs the tickets behind them. Everything it does a request can do without: when the keeper comes late, or
+ * never, requests look at the clock themselves, and make room themselves.
  *
  * It sleeps while there is little to do: a call now and then does not wake it.
  */
 #include "base/rcu.h"
 #include "engine/engine.h"
 
-/* Between two looks at the clock: with what a kernel adds to a short sleep, the millisecond that the time of issue may lag.
- * Not less, because where all processors compute each tick takes one from a request, which then waits some 20 µs. */
+/* Between two looks at the clock: with what a kernel adds to a short sleep, the millisecond that the time of issue may
+ * lag. Not less, because where all processors compute each tick takes one from a request, which then waits some 20
+ * µs. */
 #define TICK_NS INT64_C(900000)
 
 /* So many ticks without a use of the clock, and it is let go. */
@@ -38,7 +39,8 @@ static void push(coupon_engine *engine, struct cpn_campaign *campaign) {
   struct cpn_campaign *first = atomic_load_explicit(&engine->wanted, memory_order_relaxed);
   do {
     campaign->next_wanted = first;
-    /* seq_cst, which includes release: the link before the head that leads to it. Retry: another campaign was pushed. */
+    /* seq_cst, which includes release: the link before the head that leads to it. Retry: another campaign was
+     * pushed. */
   } while (!atomic_compare_exchange_weak_explicit(&engine->wanted, &first, campaign, memory_order_seq_cst,
                                                   memory_order_relaxed));
 }

@@ -17,7 +17,8 @@ void cpn_engine_log(const coupon_engine *engine, int32_t level, const char *form
   char line[512];
   va_list arguments;
   va_start(arguments, format);
-  /* NOLINTNEXTLINE(clang-analyzer-valist.Uninitialized): it is started in the line above; version 14 does not see it. */
+  /* NOLINTNEXTLINE(clang-analyzer-valist.Uninitialized): it is started in the line above; version 14 does not see
+   * it. */
   (void)vsnprintf(line, sizeof line, format, arguments);
   va_end(arguments);
   cpn_callback_enter();
@@ -27,8 +28,8 @@ void cpn_engine_log(const coupon_engine *engine, int32_t level, const char *form
 
 /* --- fork ---------------------------------------------------------------------------------------- */
 
-/* The gate stands in a page that the kernel empties in a child of fork(): so one load, of a line that all but never changes,
- * tells every call whether it may go on. (A handler for fork() would be the host program's to know about.) */
+/* The gate stands in a page that the kernel empties in a child of fork(): so one load, of a line that all but never
+ * changes, tells every call whether it may go on. (A handler for fork() would be the host program's to know about.) */
 static int make_gate(coupon_engine *engine) {
   _Atomic uint32_t *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (page == MAP_FAILED) return -errno;
@@ -202,7 +203,8 @@ coupon_status cpn_engine_open(const struct cpn_env *env, const char *path, const
 
 /* --- closing ------------------------------------------------------------------------------------- */
 
-/* Between two looks at whether the last visitor has left: long against a wake-up, short against anything a human does. */
+/* Between two looks at whether the last visitor has left: long against a wake-up, short against anything a human
+ * does. */
 #define VISITORS_PAUSE_NS INT64_C(100000)
 
 /* Nobody decides any more: everything reserved is published, and the rest of the commits are ours. */
@@ -214,8 +216,8 @@ static void drain(coupon_engine *engine) {
   CPN_INVARIANT(4, cpn_buffer_drained(&engine->buffer) == cpn_buffer_tail(&engine->buffer));
 }
 
-/* The last record of the life says that nothing was cut off. Best effort: everything before it is durable already, or with
- * COUPON_WRITTEN becomes so by the sync behind it, also where a full log has no place for the record. */
+/* The last record of the life says that nothing was cut off. Best effort: everything before it is durable already, or
+ * with COUPON_WRITTEN becomes so by the sync behind it, also where a full log has no place for the record. */
 static void write_end(coupon_engine *engine) {
   struct cpn_record record = {.type = CPN_RECORD_END};
   uint64_t at = cpn_buffer_reserve(&engine->buffer, CPN_WORDS_END, &record.time_ns);

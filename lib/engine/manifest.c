@@ -128,8 +128,8 @@ static void collect_name(struct unnamed *unnamed, const char *name) {
   memcpy(unnamed->names[unnamed->count++], name, strlen(name) + 1);
 }
 
-/* Whether a tickets file is nobody's: of a campaign that has none, or whose tickets are dropped, as far as both checkpoints
- * know. Where a checkpoint was passed over nothing is known of it. */
+/* Whether a tickets file is nobody's: of a campaign that has none, or whose tickets are dropped, as far as both
+ * checkpoints know. Where a checkpoint was passed over nothing is known of it. */
 static bool tickets_file_is_unnamed(const coupon_engine *engine, uint64_t index) {
   const struct cpn_checkpoints *checkpoints = &engine->checkpoints;
   if (checkpoints->good.number != checkpoints->manifest.newest_checkpoint) return false;
@@ -171,8 +171,8 @@ static coupon_status remove_collected(coupon_engine *engine, const struct unname
   return COUPON_OK;
 }
 
-/* Opening began behind a checkpoint. What lies before is for the day on which that one cannot be read; nobody would know until
- * then. From the next checkpoint on it is not needed any more. Returns how many segments there are not. */
+/* Opening began behind a checkpoint. What lies before is for the day on which that one cannot be read; nobody would
+ * know until then. From the next checkpoint on it is not needed any more. Returns how many segments there are not. */
 static uint64_t warn_of_missing(const coupon_engine *engine, const struct unnamed *unnamed) {
   const struct cpn_checkpoints *checkpoints = &engine->checkpoints;
   const uint64_t first = checkpoints->manifest.first_segment, start = checkpoints->good.segment;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * How far an opening is, for whoever waits for it. First bytes of checkpoint and log are read; then come the claims that are
- * made when all tickets are there (restore_claims.h), which take about as long for each ticket as reading it took: so with them
- * the whole counts as that much more. Of those that a follower leaves meanwhile (restore_follow.h) a quarter of that remains.
- * All of it is the opening thread's.
+ * How far an opening is, for whoever waits for it. First bytes of checkpoint and log are read; then come the claims
+ * that are made when all tickets are there (restore_claims.h), which take about as long for each ticket as reading it
+ * took: so with them the whole counts as that much more. Of those that a follower leaves meanwhile (restore_follow.h) a
+ * quarter of that remains. All of it is the opening thread's.
  */
 #ifndef CPN_ENGINE_PROGRESS_H
 #define CPN_ENGINE_PROGRESS_H

@@ -18,8 +18,8 @@
 /* What is rewritten at a time. Holds the largest frame. */
 #define PIECE_SIZE ((size_t)CPN_FRAME_PAYLOAD_MAX + CPN_BLOCK_SIZE)
 
-/* An owner that comes or goes while we read can make a sound log look damaged, and one that makes checkpoints can remove what
- * we were about to read. So damage is believed when it is seen again. */
+/* An owner that comes or goes while we read can make a sound log look damaged, and one that makes checkpoints can
+ * remove what we were about to read. So damage is believed when it is seen again. */
 #define READ_ATTEMPTS 4
 /* Whereas each time that it was told to read again something has come of it elsewhere. */
 #define AGAIN_ATTEMPTS 32
@@ -68,8 +68,8 @@ static coupon_status say_unreadable(const coupon_engine *engine, coupon_status s
   return fault->status;
 }
 
-/* The newest checkpoint that holds, and the log behind it. That a user has too many tickets in a large checkpoint shows only
- * when all are there (engine/restore.h); it is then passed over like one that is damaged. */
+/* The newest checkpoint that holds, and the log behind it. That a user has too many tickets in a large checkpoint shows
+ * only when all are there (engine/restore.h); it is then passed over like one that is damaged. */
 static coupon_status restore_from_any(coupon_engine *engine, struct cpn_reader *reader, struct coupon_report *report,
                                       struct cpn_fault *fault) {
   const struct cpn_reader begin = *reader;
@@ -217,8 +217,8 @@ static coupon_status open_and_lock(coupon_engine *engine, const char *path, stru
   return cpn_archive_open(engine, fault);
 }
 
-/* The hint of the life before goes: where answers were final before they were synced, a power loss may have left it and taken
- * what it calls durable, and who reads beside us would then take a sound log for a damaged one. */
+/* The hint of the life before goes: where answers were final before they were synced, a power loss may have left it and
+ * taken what it calls durable, and who reads beside us would then take a sound log for a damaged one. */
 static coupon_status forget_hint(coupon_engine *engine, struct cpn_fault *fault) {
   static const unsigned char none[CPN_BLOCK_SIZE];
   unsigned char hint[CPN_BLOCK_SIZE];
@@ -273,8 +273,8 @@ coupon_status cpn_recovery_write(coupon_engine *engine, const char *path, struct
 
 /* --- for reading --------------------------------------------------------------------------------- */
 
-/* The owner's hint. It is rewritten all the time: a read that met a write is tried again. Without one the owner is still
- * recovering (a power loss may take the hint, it is never synced), and we read what it will keep. */
+/* The owner's hint. It is rewritten all the time: a read that met a write is tried again. Without one the owner is
+ * still recovering (a power loss may take the hint, it is never synced), and we read what it will keep. */
 static coupon_status read_hint(coupon_engine *engine, const struct cpn_manifest *manifest, uint64_t *limit_lsn,
                                struct cpn_fault *fault) {
   const struct cpn_io *io = engine->env.io;
@@ -310,7 +310,8 @@ static coupon_status read_limit(coupon_engine *engine, const struct cpn_manifest
 /* AGAIN: what was read cannot be believed, because an owner came or went meanwhile. */
 #define AGAIN 1000
 
-/* Something seemed to be missing: perhaps a living owner's next checkpoint has removed it. Then the manifest is another. */
+/* Something seemed to be missing: perhaps a living owner's next checkpoint has removed it. Then the manifest is
+ * another. */
 static coupon_status after_damage(coupon_engine *engine, const struct cpn_manifest *before, coupon_status status) {
   struct cpn_manifest now;
   struct cpn_fault ignored;

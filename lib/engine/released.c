@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Campaigns that have closed for good, and whose memory is wanted for others: their tickets go into a file, which stays until
- * they are dropped. Who asks says what is wanted and waits for a checkpoint, which does it (checkpoint_make.c); here is also how
- * the file is read.
+ * Campaigns that have closed for good, and whose memory is wanted for others: their tickets go into a file, which stays
+ * until they are dropped. Who asks says what is wanted and waits for a checkpoint, which does it (checkpoint_make.c);
+ * here is also how the file is read.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -25,8 +25,8 @@ static struct cpn_campaign *find_campaign(coupon_engine *engine, uint64_t campai
 
 /* --- moving -------------------------------------------------------------------------------------- */
 
-/* Closes the campaign, if it is due, as any request would. COUPON_OK: it is closed; COUPON_E_BUSY: there is no room for the
- * record. */
+/* Closes the campaign, if it is due, as any request would. COUPON_OK: it is closed; COUPON_E_BUSY: there is no room for
+ * the record. */
 static coupon_status close_once(coupon_engine *engine, struct cpn_campaign *campaign) {
   coupon_status status = cpn_engine_enter(engine, true);
   if (status != COUPON_OK) return status;
@@ -51,8 +51,8 @@ static coupon_status see_it_closed(coupon_engine *engine, struct cpn_campaign *c
 
 /* Says what is wanted; the next checkpoint that can looks. */
 static void want(coupon_engine *engine, struct cpn_campaign *campaign, uint32_t place) {
-  /* One step after the other: it cannot be dropped before it is released. acq_rel, and before the count: the campaign is
-   * looked at only where something is counted. Failure: somebody else has asked. */
+  /* One step after the other: it cannot be dropped before it is released. acq_rel, and before the count: the campaign
+   * is looked at only where something is counted. Failure: somebody else has asked. */
   uint32_t before = place - 1;
   if (atomic_compare_exchange_strong_explicit(&campaign->wanted_place, &before, place, memory_order_acq_rel,
                                               memory_order_acquire))

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A block of tickets at a time, as many as lie at one spot, 256 at most. First the rules that a ticket and the one before
- * it tell of; then the claims; then the rows. Or a page, where it lies packed already.
+ * A block of tickets at a time, as many as lie at one spot, 256 at most. First the rules that a ticket and the one
+ * before it tell of; then the claims; then the rows. Or a page, where it lies packed already.
  *
- * Where claims come only when all tickets are there (restore_claims.h), that a user came twice shows only then, and the log is
- * read again up to that record, to say where it is. Nothing is as slow as damage, and nothing need be.
+ * Where claims come only when all tickets are there (restore_claims.h), that a user came twice shows only then, and the
+ * log is read again up to that record, to say where it is. Nothing is as slow as damage, and nothing need be.
  */
 #include "engine/restore.h"
 

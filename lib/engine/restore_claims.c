@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A user's line lies anywhere in memory. Where claims are made at once, their lines are asked for before they are needed; what
- * a campaign has beyond DEFER_FROM tickets gets its claims only when all tickets are there, or from a second thread
- * behind them (engine/restore_fill.h).
+ * A user's line lies anywhere in memory. Where claims are made at once, their lines are asked for before they are
+ * needed; what a campaign has beyond DEFER_FROM tickets gets its claims only when all tickets are there, or from a
+ * second thread behind them (engine/restore_fill.h).
  */
 #include "engine/restore_claims.h"
 
@@ -185,8 +185,8 @@ static coupon_status claim_one_by_one(coupon_engine *engine, struct cpn_campaign
   return COUPON_OK;
 }
 
-/* In a set that begins again, small if there is little memory: of that an eighth is for what overflows, in small steps. Where memory
- * has room for fewer than there are to come, each campaign gets as much less. */
+/* In a set that begins again, small if there is little memory: of that an eighth is for what overflows, in small steps.
+ * Where memory has room for fewer than there are to come, each campaign gets as much less. */
 static coupon_status claim_again(coupon_engine *engine, struct cpn_campaign *campaign, uint64_t lines_to_come,
                                  uint64_t *twice, struct cpn_fault *fault) {
   let_go(engine, campaign);

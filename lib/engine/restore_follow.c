@@ -38,7 +38,8 @@ struct cpn_follower {
   struct followed followed[FOLLOWED_MAX]; /* those below `count` */
 };
 
-/* How many tickets the first share takes: of the half that it has of each part, what the hashes are sure not to go beyond. */
+/* How many tickets the first share takes: of the half that it has of each part, what the hashes are sure not to go
+ * beyond. */
 static uint64_t first_share(uint64_t expected) { return expected / 4 * 3; }
 
 /* Some of what may be left. False: there is nothing. */
@@ -65,14 +66,15 @@ static void *follow(void *argument) {
     for (uint32_t i = 0; i < count; i++) any = leave_some(&follower->followed[i]) || any;
     if (!any) (void)cpn_event_wait(&follower->more, seen, INT64_MAX);
   }
-  /* What went past the caches is there before anybody hears that this thread has ended. Whether it fits is asked at the end.
-   * relaxed: nothing is added once it is over. */
+  /* What went past the caches is there before anybody hears that this thread has ended. Whether it fits is asked at the
+   * end. relaxed: nothing is added once it is over. */
   for (uint32_t i = 0; i < atomic_load_explicit(&follower->count, memory_order_relaxed); i++)
     (void)!cpn_claim_fill_left(follower->followed[i].fill, follower->followed[i].leaver.share);
   return NULL;
 }
 
-/* By the pace of the first ones: the log's end is `end_lsn`, or so. A checkpoint that is being loaded says it. 0: cannot tell. */
+/* By the pace of the first ones: the log's end is `end_lsn`, or so. A checkpoint that is being loaded says it. 0:
+ * cannot tell. */
 static uint64_t expect(const coupon_engine *engine, const struct cpn_campaign *campaign) {
   const struct cpn_tickets *tickets = &campaign->tickets;
   const uint64_t numbered = cpn_tickets_numbered(tickets), end_lsn = engine->following.end_lsn;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Leaves claims of tickets that have come back (issue/claim_fill.h): one thread, one share of one campaign, ticket after ticket.
+ * Leaves claims of tickets that have come back (issue/claim_fill.h): one thread, one share of one campaign, ticket
+ * after ticket.
  */
 #ifndef CPN_ENGINE_RESTORE_LEAVE_H
 #define CPN_ENGINE_RESTORE_LEAVE_H

@@ -2,10 +2,10 @@
 /*
  * From decided to final: who runs the commit stage, who waits for it, and how they learn of each other.
  *
- * A thread steps. It sleeps on `work` when there is nothing; publishers wake it if it does. A caller who waits anyway, for
- * as long as it takes, does not wake it but makes the step itself, which saves two changes of threads; one step, and
- * whoever has published meanwhile is the thread's again. Without a log everything is final as it is decided, and there is
- * nothing to step for; a test may step by hand.
+ * A thread steps. It sleeps on `work` when there is nothing; publishers wake it if it does. A caller who waits anyway,
+ * for as long as it takes, does not wake it but makes the step itself, which saves two changes of threads; one step,
+ * and whoever has published meanwhile is the thread's again. Without a log everything is final as it is decided, and
+ * there is nothing to step for; a test may step by hand.
  *
  * Who waits for finality sleeps on one of two events, by whether its batch is an even or an odd one, so that a commit
  * wakes those it is for and not those who are in the next one.
@@ -35,16 +35,16 @@ void cpn_wait_tell(coupon_engine *engine) {
   write_eventfd(engine);
 }
 
-/* Which event is for who waits for `lsn`: that of the batch which is being written, or of the next one. It may be the wrong
- * one; then it is told one commit later, see tell_batch(). */
+/* Which event is for who waits for `lsn`: that of the batch which is being written, or of the next one. It may be the
+ * wrong one; then it is told one commit later, see tell_batch(). */
 static struct cpn_event *event_of(coupon_engine *engine, uint64_t lsn) {
   uint64_t batch = atomic_load_explicit(&engine->commit.batch, memory_order_relaxed); /* relaxed: a hint */
   if (lsn > cpn_buffer_drained(&engine->buffer)) batch++;
   return &engine->changed[batch % 2];
 }
 
-/* A batch is durable. Both events are told before nothing may follow: whoever sleeps on the wrong one is told by the next
- * commit, or now, if that is not certain to come soon. */
+/* A batch is durable. Both events are told before nothing may follow: whoever sleeps on the wrong one is told by the
+ * next commit, or now, if that is not certain to come soon. */
 static void tell_batch(coupon_engine *engine) {
   /* relaxed: written by whoever steps, us. */
   uint64_t batch = atomic_load_explicit(&engine->commit.batch, memory_order_relaxed);
@@ -173,8 +173,8 @@ void cpn_wait_flush(coupon_engine *engine) {
 static void sleep_until_work(coupon_engine *engine) {
   atomic_store_explicit(&engine->idle, 1, memory_order_seq_cst);
   uint32_t seen = cpn_event_look(&engine->work);
-  /* Whoever published before this look is seen here; whoever publishes after it sees `idle`. A caller who steps looks for
-   * what was published meanwhile, and for close, when it is done. */
+  /* Whoever published before this look is seen here; whoever publishes after it sees `idle`. A caller who steps looks
+   * for what was published meanwhile, and for close, when it is done. */
   if (is_stepping(engine) || (!cpn_buffer_ready(&engine->buffer) && !stopping(engine)))
     (void)cpn_event_wait(&engine->work, seen, INT64_MAX);
   atomic_store_explicit(&engine->idle, 0, memory_order_seq_cst);
@@ -197,10 +197,10 @@ static void gather(coupon_engine *engine) {
   }
 }
 
-/* Answers wait for this thread twice in each commit, once for it to begin and once when the disk is done, and beside busy
- * threads a kernel lets a thread that wakes wait for the end of their time slices, milliseconds. One that asks for short
- * slices for itself goes before them, and gets no more of the processor for that (Linux 6.12, the EEVDF scheduler;
- * older ones do not look at the field). */
+/* Answers wait for this thread twice in each commit, once for it to begin and once when the disk is done, and beside
+ * busy threads a kernel lets a thread that wakes wait for the end of their time slices, milliseconds. One that asks for
+ * short slices for itself goes before them, and gets no more of the processor for that (Linux 6.12, the EEVDF
+ * scheduler; older ones do not look at the field). */
 static void ask_scheduler(bool last) {
   struct cpn_sched_attr {
     uint32_t size, policy;
@@ -252,8 +252,8 @@ static bool may_step(const coupon_engine *engine, int64_t deadline) {
          engine->options.callbacks.durable == NULL;
 }
 
-/* A caller's step. Not into another segment: that takes longer, and a file that grows beyond what the process may have is a
- * signal for the thread that writes, which ours block. */
+/* A caller's step. Not into another segment: that takes longer, and a file that grows beyond what the process may have
+ * is a signal for the thread that writes, which ours block. */
 static void step_for_thread(coupon_engine *engine) {
   const uint64_t reserved = cpn_buffer_tail(&engine->buffer) - cpn_buffer_drained(&engine->buffer);
   const uint64_t most = cpn_min_u64(reserved, engine->commit.payload_max);
@@ -261,8 +261,8 @@ static void step_for_thread(coupon_engine *engine) {
   (void)step(engine, (size_t)most); /* and no more, though others publish behind it while we drain */
 }
 
-/* Sees to it that what is published, and nobody has been told of, is committed: here and now, by the commit thread, or by
- * the caller who steps just now. */
+/* Sees to it that what is published, and nobody has been told of, is committed: here and now, by the commit thread, or
+ * by the caller who steps just now. */
 static void commit_or_tell(coupon_engine *engine, int64_t deadline) {
   if (!may_step(engine, deadline)) {
     cpn_wait_published(engine);

@@ -39,15 +39,15 @@ struct cpn_campaign_kept {
 struct cpn_campaign {
   struct cpn_campaign_spec spec; /* its name points behind this struct */
   uint32_t index;                /* 0, 1, 2 … in order of creation */
-  /* enum cpn_campaign_place: written by whoever makes checkpoints, read by every request, inside a read-side critical section;
-   * what it says holds until that ends. On a line that requests need anyway. */
+  /* enum cpn_campaign_place: written by whoever makes checkpoints, read by every request, inside a read-side critical
+   * section; what it says holds until that ends. On a line that requests need anyway. */
   _Atomic uint32_t place;
   struct cpn_claim_set claims;
   struct cpn_stock stock; /* a line of its own: each take writes it */
   struct cpn_tickets tickets;
   uint64_t created_lsn; /* set before the campaign can be found */
-  /* LSNs of the records that opened and closed it, or 0. Written by whoever steps, when the record takes effect; read by
-   * whoever makes checkpoints. */
+  /* LSNs of the records that opened and closed it, or 0. Written by whoever steps, when the record takes effect; read
+   * by whoever makes checkpoints. */
   _Atomic uint64_t opened_lsn, closed_lsn;
   struct cpn_campaign_kept kept;
 
@@ -83,8 +83,8 @@ static inline bool cpn_campaign_is_live(const struct cpn_campaign *campaign) {
   return CPN_LIKELY(atomic_load_explicit(&campaign->place, memory_order_relaxed) == CPN_CAMPAIGN_LIVE);
 }
 
-/* Gives the memory of claims and tickets back; what is left has none of either. After a grace period in which nobody could
- * begin to look at them. */
+/* Gives the memory of claims and tickets back; what is left has none of either. After a grace period in which nobody
+ * could begin to look at them. */
 void cpn_campaign_release(struct cpn_memory *memory, struct cpn_campaign *campaign);
 
 static inline uint32_t cpn_campaign_user_words(const struct cpn_campaign_spec *spec) {

@@ -51,8 +51,8 @@ static _Atomic uint64_t *share_words(const struct cpn_claim_fill *fill, uint32_t
 static inline __m128i two_at(const uint64_t *words) { return _mm_load_si128((const __m128i *)(const void *)words); }
 #endif
 
-/* A whole line to the part: seven entries and one more. It is the share's own: it alone writes there until the part is settled,
- * and then every word is written again. On x86-64 past the caches, which it would only pass through. */
+/* A whole line to the part: seven entries and one more. It is the share's own: it alone writes there until the part is
+ * settled, and then every word is written again. On x86-64 past the caches, which it would only pass through. */
 static inline void push_line(_Atomic uint64_t *to, const uint64_t *entries, uint64_t last) {
 #if CPN_WIDE_LOADS
   __m128i *line = (__m128i *)(void *)to;
@@ -73,8 +73,8 @@ static inline size_t end_at(const struct cpn_claim_fill *fill, uint32_t part, ui
   return (size_t)share * fill->parts + part;
 }
 
-/* What completes a line, as entry number `at` of the share's of this part, which goes there with those before it; beyond what the
- * part has for the share it is lost, and cpn_claim_fill_left() says so. */
+/* What completes a line, as entry number `at` of the share's of this part, which goes there with those before it;
+ * beyond what the part has for the share it is lost, and cpn_claim_fill_left() says so. */
 static inline void leave_line(const struct cpn_claim_fill *fill, uint32_t share, uint32_t part, uint64_t at,
                               const uint64_t *entries, uint64_t last) {
   if (CPN_UNLIKELY(at >> share_bits(fill) != 0)) return;
@@ -206,7 +206,8 @@ static inline bool has_tag_twice(__m128i ab, __m128i cd, __m128i ef, __m128i gh)
   return _mm_movemask_epi8(_mm_andnot_si128(_mm_cmpeq_epi16(tags, _mm_setzero_si128()), same)) != 0;
 }
 
-/* The part as it is to be goes where it belongs, line by line, past the caches, which have another use for their room. */
+/* The part as it is to be goes where it belongs, line by line, past the caches, which have another use for their
+ * room. */
 static void write_out(struct cpn_claim_settler *settler, _Atomic uint64_t *to, uint64_t lines) {
   for (uint64_t line = 0; line < lines; line++) {
     uint64_t *words = &settler->words[line * CPN_CLAIM_LINE_WORDS];
@@ -233,8 +234,8 @@ static void write_out(struct cpn_claim_settler *settler, _Atomic uint64_t *to, u
 }
 #endif
 
-/* Puts what a share has left on its lines. Those whose first line is full are written down at the part's beginning, which was read
- * by then, behind `full` others; returns how many there are. */
+/* Puts what a share has left on its lines. Those whose first line is full are written down at the part's beginning,
+ * which was read by then, behind `full` others; returns how many there are. */
 static uint32_t put_share(const struct cpn_claim_fill *fill, uint32_t part, uint32_t share, uint32_t full,
                           struct cpn_claim_settler *settler) {
   const _Atomic uint64_t *left = share_words(fill, part, share);

@@ -3,14 +3,14 @@
  * Filling a claim set at recovery, by whoever is alone with it. Users come in no order that memory likes: putting each
  * claim on its line at once would wait for a line of main memory per ticket, and nothing else would matter. So a
  * claim is first only *left* in its part of the first level, behind what was left there before; a part is as much as a
- * processor's own cache holds. When all have come each part is *settled*: what was left there is put on its lines, in the
- * order in which it came, all of it in a cache, and then written over the part. No memory beside the level is needed: a
- * part has more words than users.
+ * processor's own cache holds. When all have come each part is *settled*: what was left there is put on its lines, in
+ * the order in which it came, all of it in a cache, and then written over the part. No memory beside the level is
+ * needed: a part has more words than users.
  *
  * Until it is settled nobody can look anything up in the set; that a user came twice shows only then.
  *
- * Two threads may do it: the first shares leave the claims of the first half of the tickets, each in a half of every part that
- * is its own; then, when both have left theirs, parts are settled in any order, each by one thread.
+ * Two threads may do it: the first shares leave the claims of the first half of the tickets, each in a half of every
+ * part that is its own; then, when both have left theirs, parts are settled in any order, each by one thread.
  */
 #ifndef CPN_ISSUE_CLAIM_FILL_H
 #define CPN_ISSUE_CLAIM_FILL_H
@@ -22,8 +22,8 @@
 #define CPN_FILL_NUMBER_MAX ((UINT64_C(1) << CPN_FILL_NUMBER_BITS) - 1)
 #define CPN_FILL_LINE_BITS_MAX 15
 
-/* The end of what a share has left in a part, while it is not a whole line: lines go to memory whole, without being read from
- * there before. The word that completes a line never has to stand here. */
+/* The end of what a share has left in a part, while it is not a whole line: lines go to memory whole, without being
+ * read from there before. The word that completes a line never has to stand here. */
 struct cpn_fill_end {
   _Alignas(CPN_CACHE_LINE) uint64_t entries[CPN_CLAIM_LINE_WORDS - 1];
   uint64_t left; /* in the part, by this share */
@@ -56,9 +56,9 @@ static inline uint64_t cpn_claim_fill_from(uint64_t count, uint32_t share) {
 void cpn_claim_fill_leave(struct cpn_claim_fill *fill, uint32_t share, const uint64_t *hashes, uint64_t number,
                           size_t count);
 
-/* The share has left all of its claims. Then whoever settles has to hear of it, as by pthread_join(). False: more came to one part
- * than it has room for, and nothing can be settled. Hashes are keyed: half as many again as expected are some users' who are there
- * very often, before the end of time. */
+/* The share has left all of its claims. Then whoever settles has to hear of it, as by pthread_join(). False: more came
+ * to one part than it has room for, and nothing can be settled. Hashes are keyed: half as many again as expected are
+ * some users' who are there very often, before the end of time. */
 CPN_MUST_CHECK bool cpn_claim_fill_left(const struct cpn_claim_fill *fill, uint32_t share);
 
 /* Who settles: memory of its own, and what it found. */

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "issue/claim_set.h"
 
-/* Words for each expected user. With 1.6 few users find both lines of their pair full, even the last ones, and strangers
- * seldom look further than their first line; in small campaigns, which lie in the caches, memory counts for more. */
+/* Words for each expected user. With 1.6 few users find both lines of their pair full, even the last ones, and
+ * strangers seldom look further than their first line; in small campaigns, which lie in the caches, memory counts for
+ * more. */
 static uint64_t words_for(uint64_t users) { return users < 4096 ? users + users / 4 : users + users / 5 * 3; }
 
 /* The first level: at least a pair of lines, at most a MiB before it is known that it will be used. */

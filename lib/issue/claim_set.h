@@ -22,10 +22,10 @@
  *       for anybody.
  *   (c) Looking is wait-free, writes nothing, and leaves nothing behind.
  *
- * How. Levels of lines of eight words. A user hashes to a pair of lines in each level; the pair's sixteen words, and then
- * the next level's, are tried in a fixed order, and the *first empty word* in that order is the only place where a
- * claim may be made. Words never become empty again, so two requests of one user contend for the same word, and
- * whoever meets an empty word knows that the user has no claim. Growing is adding a level: nothing moves, nobody waits.
+ * How. Levels of lines of eight words. A user hashes to a pair of lines in each level; the pair's sixteen words, and
+ * then the next level's, are tried in a fixed order, and the *first empty word* in that order is the only place where a
+ * claim may be made. Words never become empty again, so two requests of one user contend for the same word, and whoever
+ * meets an empty word knows that the user has no claim. Growing is adding a level: nothing moves, nobody waits.
  *
  * Progress: claiming is lock-free; a retry means that another request has claimed. Callers exclude nothing. Waiting on
  * PENDING is the caller's affair.
@@ -104,17 +104,18 @@ struct cpn_claim_set {
   _Atomic uint64_t bytes;
 };
 
-/* Levels are made for `expected` users; the first one for `prepare` of them, or if that is 0 it holds no more than a MiB, or
- * a sixteenth of the memory there is. */
+/* Levels are made for `expected` users; the first one for `prepare` of them, or if that is 0 it holds no more than a
+ * MiB, or a sixteenth of the memory there is. */
 void cpn_claim_set_init(struct cpn_claim_set *set, const struct cpn_memory *memory, uint64_t expected,
                         uint64_t prepare);
 void cpn_claim_set_fini(struct cpn_claim_set *set, struct cpn_memory *memory);
 
-/* Makes room for `users` ahead of those who claim, who else do it themselves, and touches its memory. False: no memory. */
+/* Makes room for `users` ahead of those who claim, who else do it themselves, and touches its memory. False: no
+ * memory. */
 bool cpn_claim_set_grow_for(struct cpn_claim_set *set, struct cpn_memory *memory, uint64_t users);
 
-/* For whoever is alone with the set, at recovery: it begins again, empty, with a first level of so many lines; what was in
- * it is the caller's to put back. False: no memory, and nothing has changed. */
+/* For whoever is alone with the set, at recovery: it begins again, empty, with a first level of so many lines; what was
+ * in it is the caller's to put back. False: no memory, and nothing has changed. */
 CPN_MUST_CHECK bool cpn_claim_set_begin_again(struct cpn_claim_set *set, struct cpn_memory *memory, uint64_t lines);
 
 /* For the same: gives its memory back. It has no levels then, until it has begun again. */
@@ -128,8 +129,8 @@ uint64_t cpn_claim_set_lines_for(uint64_t users);
 
 uint64_t cpn_claim_set_bytes(const struct cpn_claim_set *set);
 
-/* Whether the tables that say where its pages are do not stay in a processor's caches either: lines of such a set had better be
- * asked for together. Measured, see docs/PERF.md; nothing but time depends on it. */
+/* Whether the tables that say where its pages are do not stay in a processor's caches either: lines of such a set had
+ * better be asked for together. Measured, see docs/PERF.md; nothing but time depends on it. */
 #define CPN_CLAIM_FAR_LINES (UINT64_C(384) << 20 >> 6)
 static inline bool cpn_claim_set_is_far(const struct cpn_claim_set *set) {
   return set->first_lines >= CPN_CLAIM_FAR_LINES;
@@ -171,9 +172,9 @@ void cpn_claim_walk(const struct cpn_claim_set *set, uint64_t hash, uint32_t at,
 
 #if CPN_WIDE_LOADS
 /* The words of a line, a bit each, that are empty or bear the tag: the tag is the high 16 bits, and 0 only in an empty
- * word. The loads are not C's atomics; each of their words is nevertheless loaded whole, on this processor, and whatever
- * they name is read again, as an atomic, before it is believed. That they name nothing before the first named word
- * needs no second look: a word that is taken, by another tag, stays so. */
+ * word. The loads are not C's atomics; each of their words is nevertheless loaded whole, on this processor, and
+ * whatever they name is read again, as an atomic, before it is believed. That they name nothing before the first named
+ * word needs no second look: a word that is taken, by another tag, stays so. */
 static inline unsigned cpn_claim_candidates(const _Atomic uint64_t *line, uint64_t tag) {
   const __m128i *pairs = (const __m128i *)(const void *)line;
   atomic_signal_fence(memory_order_seq_cst); /* the compiler moves no plain load over an atomic one */
@@ -189,8 +190,8 @@ static inline unsigned cpn_claim_candidates(const _Atomic uint64_t *line, uint64
 }
 #endif
 
-/* The line where looking begins, for asking the processor for it, and for cpn_claim_first_in(). NULL: there is none yet.
- * `level`: the first. */
+/* The line where looking begins, for asking the processor for it, and for cpn_claim_first_in(). NULL: there is none
+ * yet. `level`: the first. */
 CPN_INLINE _Atomic uint64_t *cpn_claim_line_in(const struct cpn_claim_set *set, struct cpn_claim_level *level,
                                                uint64_t hash) {
   if (CPN_UNLIKELY(level == NULL)) return NULL;
@@ -207,7 +208,8 @@ CPN_INLINE _Atomic uint64_t *cpn_claim_next_line(const struct cpn_claim_set *set
   return &level->words[(cpn_claim_home(hash, 0, set->first_lines) ^ 1) * CPN_CLAIM_LINE_WORDS];
 }
 
-/* A short look, into the first line alone: the first word that is empty or bears the tag. NULL: neither; `line` may be. */
+/* A short look, into the first line alone: the first word that is empty or bears the tag. NULL: neither; `line` may
+ * be. */
 CPN_INLINE _Atomic uint64_t *cpn_claim_first_in(_Atomic uint64_t *line, uint64_t hash) {
   if (CPN_UNLIKELY(line == NULL)) return NULL;
 #if CPN_WIDE_LOADS
@@ -245,7 +247,8 @@ static inline struct cpn_claim_place cpn_claim_look(const struct cpn_claim_set *
 /* The next such place behind `place`, whose claim has turned out to be another user's. */
 void cpn_claim_look_on(const struct cpn_claim_set *set, uint64_t hash, struct cpn_claim_place *place);
 
-/* Adds the level that `place` lies in, where it is behind the last one; look again. False: no memory; nothing changed. */
+/* Adds the level that `place` lies in, where it is behind the last one; look again. False: no memory; nothing
+ * changed. */
 CPN_MUST_CHECK bool cpn_claim_add_level(struct cpn_claim_set *set, struct cpn_memory *memory,
                                         const struct cpn_claim_place *place);
 
@@ -263,8 +266,8 @@ static inline bool cpn_claim_swap(_Atomic uint64_t *word, uint64_t from, uint64_
   return atomic_compare_exchange_strong_explicit(word, &from, to, memory_order_seq_cst, memory_order_seq_cst);
 }
 
-/* By the one request that has it PENDING. release: who sees the claim sees the ticket, or the record, that it leads to. It
- * need not be more: until others see it they see PENDING, and wait. */
+/* By the one request that has it PENDING. release: who sees the claim sees the ticket, or the record, that it leads to.
+ * It need not be more: until others see it they see PENDING, and wait. */
 static inline void cpn_claim_write(_Atomic uint64_t *word, uint64_t claim) {
   atomic_store_explicit(word, claim, memory_order_release);
 }

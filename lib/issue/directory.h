@@ -3,11 +3,11 @@
  * The campaigns of an engine: by id, for every request, and by index, in order of creation.
  *
  * Finding by id is wait-free and writes nothing. One writer at a time adds. When the table is half full the writer
- * publishes one of twice the size and keeps the old one until the end, since somebody may be walking it: together the old
- * ones are no larger than the table. Campaigns are freed only with the directory.
+ * publishes one of twice the size and keeps the old one until the end, since somebody may be walking it: together the
+ * old ones are no larger than the table. Campaigns are freed only with the directory.
  *
- * The table is hashed by multiplication under a secret. That is no defence against those who choose ids; ids are chosen by
- * whoever may create campaigns, and those who only ask can meet no longer a chain than there is.
+ * The table is hashed by multiplication under a secret. That is no defence against those who choose ids; ids are chosen
+ * by whoever may create campaigns, and those who only ask can meet no longer a chain than there is.
  */
 #ifndef CPN_ISSUE_DIRECTORY_H
 #define CPN_ISSUE_DIRECTORY_H

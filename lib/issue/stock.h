@@ -68,8 +68,8 @@ static inline uint64_t cpn_stock_read(const struct cpn_stock *stock) {
  * `floor`. False: the rule forbids it, or no more than `floor` are left. LP(issue): the successful exchange. */
 CPN_MUST_CHECK bool cpn_stock_take(struct cpn_stock *stock, uint64_t seen, uint64_t floor);
 
-/* Takes `units`, of which there are as many, if the word is just as `seen`, remaining units included, so that the taker knows
- * which they are. False: it has changed. LP(issue): the successful exchange. */
+/* Takes `units`, of which there are as many, if the word is just as `seen`, remaining units included, so that the taker
+ * knows which they are. False: it has changed. LP(issue): the successful exchange. */
 CPN_MUST_CHECK static inline bool cpn_stock_take_as_seen(struct cpn_stock *stock, uint64_t seen, uint64_t units) {
   CPN_INVARIANT(1, units <= cpn_word_remaining(seen));
   return atomic_compare_exchange_strong_explicit(&stock->word, &seen, seen - units, memory_order_seq_cst,

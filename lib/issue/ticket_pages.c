@@ -61,7 +61,8 @@ bool cpn_packed_page_rises(struct cpn_packed_page *page, uint64_t stamp_bytes) {
 
 /* --- writing ------------------------------------------------------------------------------------- */
 
-/* relaxed, all stores and loads: nobody else is there; whoever comes later gets the engine from the one who recovered it. */
+/* relaxed, all stores and loads: nobody else is there; whoever comes later gets the engine from the one who recovered
+ * it. */
 
 static void add_bytes(struct cpn_tickets *tickets, size_t bytes) {
   atomic_fetch_add_explicit(&tickets->bytes, bytes, memory_order_relaxed);

@@ -18,8 +18,8 @@ struct cpn_ticket_row {
   _Atomic uint64_t time_ns;
 };
 
-/* Row i: stamp = first stamp + i * stamp_step + delta i * 8; time = first time + delta i * time_unit. Deltas of one kind
- * have one width, in bits, and follow each other without gaps: all of the stamps', then all of the times'. */
+/* Row i: stamp = first stamp + i * stamp_step + delta i * 8; time = first time + delta i * time_unit. Deltas of one
+ * kind have one width, in bits, and follow each other without gaps: all of the stamps', then all of the times'. */
 struct cpn_ticket_pack {
   uint64_t first_stamp, first_time_ns;
   uint32_t stamp_step, time_unit;
@@ -28,8 +28,8 @@ struct cpn_ticket_pack {
   uint64_t words[];
 };
 
-/* What the pack of these rows, all written, will be: fills the head and returns the size in bytes of the whole. Their times
- * never fall; their stamps rise by `least_step` or more, a multiple of 8, or are all the same. */
+/* What the pack of these rows, all written, will be: fills the head and returns the size in bytes of the whole. Their
+ * times never fall; their stamps rise by `least_step` or more, a multiple of 8, or are all the same. */
 size_t cpn_ticket_pack_measure(struct cpn_ticket_pack *head, const struct cpn_ticket_row *rows, uint32_t count,
                                uint32_t least_step);
 

@@ -90,9 +90,9 @@ void cpn_row_pool_free(struct cpn_row_pool *pool, struct cpn_memory *memory) {
   while (pool->count > 0) cpn_memory_free(memory, pool->rows[--pool->count], FULL_PAGE_SIZE);
 }
 
-/* Rows for a page: of the pool, or new ones, which are empty. Those of the pool are emptied (atomically, since somebody may
- * still be reading, who will then look again), but not for tickets that are numbered by their writer: nobody looks at
- * those before they are counted in. */
+/* Rows for a page: of the pool, or new ones, which are empty. Those of the pool are emptied (atomically, since somebody
+ * may still be reading, who will then look again), but not for tickets that are numbered by their writer: nobody looks
+ * at those before they are counted in. */
 static struct cpn_ticket_row *rows_get(const struct cpn_tickets *tickets, struct cpn_memory *memory,
                                        struct cpn_row_pool *pool, size_t size) {
   if (pool == NULL || pool->count == 0 || size != FULL_PAGE_SIZE) return cpn_memory_alloc(memory, size);
@@ -172,8 +172,8 @@ bool cpn_tickets_prepare(struct cpn_tickets *tickets, struct cpn_memory *memory,
 void cpn_tickets_touch(struct cpn_tickets *tickets, uint64_t from, uint64_t number) {
   const uint64_t step = 4096 / (tickets->user_words * 8);
   for (uint64_t n = from; n <= number; n += step) {
-    /* An exchange of 0 for 0: writes, and does not spoil what the owner of the ticket may be writing just now. relaxed: it
-     * tells nobody anything. */
+    /* An exchange of 0 for 0: writes, and does not spoil what the owner of the ticket may be writing just now. relaxed:
+     * it tells nobody anything. */
     uint64_t zero = 0;
     (void)atomic_compare_exchange_strong_explicit((_Atomic uint64_t *)cpn_chunks_at(&tickets->users, n - 1), &zero, 0,
                                                   memory_order_relaxed, memory_order_relaxed);
@@ -201,7 +201,8 @@ uint64_t cpn_tickets_append(struct cpn_tickets *tickets, struct cpn_ticket_curso
 
 /* --- restoring ----------------------------------------------------------------------------------- */
 
-/* relaxed, all of these stores: nobody else is there; whoever comes later gets the engine from the one who recovered it. */
+/* relaxed, all of these stores: nobody else is there; whoever comes later gets the engine from the one who recovered
+ * it. */
 
 void cpn_tickets_restore_users(const struct cpn_tickets *tickets, const struct cpn_ticket_spot *spot,
                                const struct cpn_restored *rows, size_t count) {
@@ -261,8 +262,8 @@ static uintptr_t page_rows_of(const struct cpn_tickets *tickets, uint64_t p) {
 /* Whether what was read through `rows` was the page's: packs stay, and wide rows were if they still are. */
 static bool was_of_page(const struct cpn_tickets *tickets, uint64_t p, uintptr_t rows) {
   if ((rows & PACKED) != 0) return true;
-  /* Whoever gave the rows to another page had published the pack before; who writes to them, with release, has seen the room
-   * that this made: so something read from after that, with acquire, is not followed by a pointer from before. */
+  /* Whoever gave the rows to another page had published the pack before; who writes to them, with release, has seen the
+   * room that this made: so something read from after that, with acquire, is not followed by a pointer from before. */
   return page_rows_of(tickets, p) == rows;
 }
 
@@ -326,8 +327,8 @@ static uint32_t least_step(const struct cpn_tickets *tickets) { return (tickets-
 /* The row with this stamp among the first `count`, or `count` if there is none. */
 static uint32_t find_row(uintptr_t rows, uint32_t count, uint64_t stamp_bytes, uint64_t lsn) {
   uint32_t low = 0, high = count; /* in [low, high), if anywhere */
-  /* Records follow each other at a distance of `stamp_bytes` or more: it lies no further than that, and just there where
-   * one campaign has the log for itself. */
+  /* Records follow each other at a distance of `stamp_bytes` or more: it lies no further than that, and just there
+   * where one campaign has the log for itself. */
   uint64_t unused, first = page_read(rows, 0, &unused);
   if (lsn < first) return count;
   uint64_t guess = (lsn - first) / stamp_bytes;

@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The tickets of one campaign by their numbers: who has it, the LSN, the time; 8 or 16 bytes for the user and a few bits
- * for the rest (issue/ticket_rows.h).
+ * The tickets of one campaign by their numbers: who has it, the LSN, the time; 8 or 16 bytes for the user and a few
+ * bits for the rest (issue/ticket_rows.h).
  *
  * Who writes: with a log the commit stage (or recovery) appends, one writer at a time; without a log a ticket has its
  * number when its unit is taken, and each is put by the request that took it, in any order. Room is made beforehand
  * by the requests, where running out of memory can still be answered.
  *
- * Any thread reads, inside a read-side critical section. Packing a page retires its wide rows, for other pages to use: so
- * who has read from wide rows looks again whether they are still the page's, like a sequence lock, and if not reads the
- * pack, which stays. Reading is wait-free: that happens once to a page. Rows go back to the allocator only after a
+ * Any thread reads, inside a read-side critical section. Packing a page retires its wide rows, for other pages to use:
+ * so who has read from wide rows looks again whether they are still the page's, like a sequence lock, and if not reads
+ * the pack, which stays. Reading is wait-free: that happens once to a page. Rows go back to the allocator only after a
  * grace period.
  */
 #ifndef CPN_ISSUE_TICKETS_H
@@ -24,8 +24,8 @@ struct cpn_user {
   uint64_t hash;
 };
 
-/* Tickets to a page: 4 KiB of wide rows. Chunk k of the users is of the tickets of chunk k of the pages, so that one place
- * tells both. */
+/* Tickets to a page: 4 KiB of wide rows. Chunk k of the users is of the tickets of chunk k of the pages, so that one
+ * place tells both. */
 #define CPN_TICKET_PAGE_BITS 8
 #define CPN_TICKET_PAGE (1u << CPN_TICKET_PAGE_BITS)
 
@@ -43,14 +43,14 @@ struct cpn_tickets {
   uint32_t user_words; /* constant: 1 or 2 */
   struct cpn_chunks
       *counts; /* where users have no limit: how many tickets the user of ticket n has, if it is the first */
-  /* Their heads and first chunks, all that small campaigns have, are on the line above and the one on which `users` begins.
-   * The chunks of the pages begin with one, those of the users with that one's users. */
+  /* Their heads and first chunks, all that small campaigns have, are on the line above and the one on which `users`
+   * begins. The chunks of the pages begin with one, those of the users with that one's users. */
   struct cpn_chunks pages; /* struct cpn_ticket_page */
   struct cpn_chunks users; /* 1 or 2 words each */
   _Atomic uint64_t bytes;
   uint64_t packed; /* pages before this one are packed; whoever packs */
-  /* With a log: tickets that have their number. Written by the commit stage; read by whoever looks at rows. A line of its
-   * own, apart from what every request reads. */
+  /* With a log: tickets that have their number. Written by the commit stage; read by whoever looks at rows. A line of
+   * its own, apart from what every request reads. */
   _Alignas(CPN_CACHE_LINE) _Atomic uint64_t numbered;
 };
 
@@ -58,8 +58,8 @@ struct cpn_tickets {
 CPN_MUST_CHECK bool cpn_tickets_init(struct cpn_tickets *tickets, struct cpn_memory *memory, uint64_t stock,
                                      uint32_t user_words, bool counts);
 void cpn_tickets_fini(struct cpn_tickets *tickets, struct cpn_memory *memory);
-/* The same, but what is left is as after cpn_tickets_init() without counts; what is constant is not written, so that it can be
- * read meanwhile. */
+/* The same, but what is left is as after cpn_tickets_init() without counts; what is constant is not written, so that it
+ * can be read meanwhile. */
 void cpn_tickets_empty(struct cpn_tickets *tickets, struct cpn_memory *memory);
 
 /* Wide rows of full pages that are no page's any more. One thread's, the keeper's. */
@@ -102,16 +102,16 @@ static inline struct cpn_ticket_page *cpn_tickets_page(const struct cpn_tickets 
   return cpn_chunks_at_of(&tickets->pages, page, sizeof(struct cpn_ticket_page));
 }
 
-/* The spot of ticket `number`, for which there is room and which is not written; `user_words` are the tickets'. The steps of
- * cpn_chunks_place(), once for both vectors. */
+/* The spot of ticket `number`, for which there is room and which is not written; `user_words` are the tickets'. The
+ * steps of cpn_chunks_place(), once for both vectors. */
 static inline struct cpn_ticket_spot cpn_tickets_spot_of(const struct cpn_tickets *tickets, uint32_t user_words,
                                                          uint64_t number) {
   const uint64_t shifted = number - 1 + CPN_TICKET_PAGE;
   const uint32_t high = 63 ^ (uint32_t)__builtin_clzll(shifted);
   const uint64_t offset = shifted ^ UINT64_C(1) << high;
   const uint32_t chunk = high - CPN_TICKET_PAGE_BITS;
-  /* relaxed, all three: they have been this ticket's since before its room was there; the page is packed only when it is
-   * complete. */
+  /* relaxed, all three: they have been this ticket's since before its room was there; the page is packed only when it
+   * is complete. */
   _Atomic uint64_t *users = atomic_load_explicit(&tickets->users.chunk[chunk], memory_order_relaxed);
   struct cpn_ticket_page *pages = atomic_load_explicit(&tickets->pages.chunk[chunk], memory_order_relaxed);
   struct cpn_ticket_row *rows =
@@ -194,8 +194,8 @@ static inline bool cpn_tickets_is_users(const struct cpn_tickets *tickets, uint6
 /* The count of the user whose first ticket this is. */
 _Atomic uint64_t *cpn_tickets_count(const struct cpn_tickets *tickets, uint64_t number);
 
-/* The number of the ticket whose record has this LSN, or 0 if none has (yet). LSNs rise with numbers: looked for where a
- * steady pace would have it, then by halving. */
+/* The number of the ticket whose record has this LSN, or 0 if none has (yet). LSNs rise with numbers: looked for where
+ * a steady pace would have it, then by halving. */
 uint64_t cpn_tickets_find(const struct cpn_tickets *tickets, uint64_t lsn);
 
 /* A ticket that was issued before. */
@@ -205,8 +205,8 @@ struct cpn_restored {
   uint64_t time_ns;
 };
 
-/* For a recovery, which is alone with the tickets: writes `count` of them, behind those that have their numbers, at the spot
- * of the next one, where they have to lie. First the users, who tell whose claim is whose; then the rows, and with
+/* For a recovery, which is alone with the tickets: writes `count` of them, behind those that have their numbers, at the
+ * spot of the next one, where they have to lie. First the users, who tell whose claim is whose; then the rows, and with
  * them they have their numbers. */
 void cpn_tickets_restore_users(const struct cpn_tickets *tickets, const struct cpn_ticket_spot *spot,
                                const struct cpn_restored *rows, size_t count);

@@ -78,8 +78,8 @@ bool cpn_buffer_ready(const struct cpn_buffer *buffer) {
   return head_at(buffer, drained) != 0;
 }
 
-/* What is copied at a time, or a record more: it is applied, and its places are zeroed, while the nearest cache still has
- * it; and producers that wait for room get it before the whole batch is through. */
+/* What is copied at a time, or a record more: it is applied, and its places are zeroed, while the nearest cache still
+ * has it; and producers that wait for room get it before the whole batch is through. */
 #define RUN_WORDS 1024u
 
 /* Where the next lines are asked for: producers on other processors have written them. */
@@ -110,8 +110,8 @@ static void copy_words(unsigned char *to, const _Atomic uint64_t *words, uint64_
   memcpy(to, (const void *)words, (size_t)count * 8);
 }
 
-/* Not C's atomics, but each word is stored whole, and after whatever was stored before: others who read here see the number
- * of the ticket behind a zero. Not memset(), whose instructions for many bytes promise less. */
+/* Not C's atomics, but each word is stored whole, and after whatever was stored before: others who read here see the
+ * number of the ticket behind a zero. Not memset(), whose instructions for many bytes promise less. */
 static void zero_words(_Atomic uint64_t *words, uint64_t count) {
   uint64_t i = 0;
   atomic_signal_fence(memory_order_seq_cst); /* the compiler moves no plain store over an atomic one */

@@ -62,8 +62,8 @@ static inline void cpn_buffer_publish(struct cpn_buffer *buffer, uint64_t at, ui
   atomic_store_explicit(&buffer->words[(at / 8) & buffer->mask], head, memory_order_seq_cst);
 }
 
-/* Publishes a place behind another of the same reservation, which is published later: the commit stage does not get here
- * before that. release: the words before the head. */
+/* Publishes a place behind another of the same reservation, which is published later: the commit stage does not get
+ * here before that. release: the words before the head. */
 static inline void cpn_buffer_publish_behind(struct cpn_buffer *buffer, uint64_t at, uint64_t head) {
   atomic_store_explicit(&buffer->words[(at / 8) & buffer->mask], head, memory_order_release);
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Bytes <-> meaning of checkpoints and tickets files, as log/format.h has it for the log: docs/FORMAT.md, "Checkpoints", says
- * the same in words. Pure functions over memory; they believe nothing that a checksum does not vouch for.
+ * Bytes <-> meaning of checkpoints and tickets files, as log/format.h has it for the log: docs/FORMAT.md,
+ * "Checkpoints", says the same in words. Pure functions over memory; they believe nothing that a checksum does not
+ * vouch for.
  */
 #ifndef CPN_LOG_CHECKPOINT_FORMAT_H
 #define CPN_LOG_CHECKPOINT_FORMAT_H
@@ -83,8 +84,8 @@ static inline uint64_t cpn_chunk_size(uint64_t payload_bytes) {
   return cpn_round_up(CPN_CHUNK_HEADER_SIZE + payload_bytes, CPN_BLOCK_SIZE);
 }
 
-/* `bytes` has the payload at CPN_CHUNK_HEADER_SIZE and room up to cpn_chunk_size(); fills in the header, the padding and the
- * checksums. */
+/* `bytes` has the payload at CPN_CHUNK_HEADER_SIZE and room up to cpn_chunk_size(); fills in the header, the padding
+ * and the checksums. */
 void cpn_chunk_seal(struct cpn_chunk *chunk, const unsigned char *identity, unsigned char *bytes);
 
 /* The header alone, which has to be of the home, file and place that `chunk` says. */
@@ -134,7 +135,8 @@ static inline size_t cpn_tickets_payload_max(uint32_t count) {
 
 /* The payload of `count` tickets whose LSNs and times rise; returns its length. `user_words` is 1 or 2. */
 size_t cpn_tickets_encode(const uint64_t *tickets, uint32_t count, uint32_t user_words, unsigned char *payload);
-/* What page says of `count` tickets, as docs/FORMAT.md has it: LSN of ticket i = lsn + i step + 8 d, time = time_ns + unit e. */
+/* What page says of `count` tickets, as docs/FORMAT.md has it: LSN of ticket i = lsn + i step + 8 d, time = time_ns +
+ * unit e. */
 struct cpn_tickets_page {
   uint64_t lsn, time_ns;
   uint32_t step, unit;

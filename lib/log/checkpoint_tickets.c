@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The payload of a chunk of tickets: users as they are, LSNs and times in pages that store what neighbours do not have in
- * common; the layout is that of issue/ticket_rows.h, in bytes. */
+/* The payload of a chunk of tickets: users as they are, LSNs and times in pages that store what neighbours do not have
+ * in common; the layout is that of issue/ticket_rows.h, in bytes. */
 #include <string.h>
 
 #include "base/bytes.h"

@@ -36,8 +36,8 @@ CPN_MUST_CHECK int cpn_chunk_writer_open(struct cpn_chunk_writer *writer, const 
                                          const char *temporary, const unsigned char *identity, enum cpn_chunk_home home,
                                          uint64_t number);
 
-/* Where to put the next chunk's payload, of at most `payload_max` bytes, for which there is room. NULL: the disk did not
- * take what was there before, `*error` is -errno. */
+/* Where to put the next chunk's payload, of at most `payload_max` bytes, for which there is room. NULL: the disk did
+ * not take what was there before, `*error` is -errno. */
 unsigned char *cpn_chunk_writer_room(struct cpn_chunk_writer *writer, size_t payload_max, int *error);
 
 /* Adds the chunk whose payload is there; kind, campaign, count, first number and payload bytes are set. */
@@ -71,8 +71,8 @@ struct cpn_chunk_reader {
   size_t window_size, window_length;
 };
 
-/* Opens a file by its name and reads its first block. COUPON_E_CORRUPT also if it is not there. `window_size`: how much to
- * read at once, at least CPN_CHUNK_SIZE_MAX; 0: nothing but this will be wanted. */
+/* Opens a file by its name and reads its first block. COUPON_E_CORRUPT also if it is not there. `window_size`: how much
+ * to read at once, at least CPN_CHUNK_SIZE_MAX; 0: nothing but this will be wanted. */
 #define CPN_CHUNK_SIZE_MAX ((size_t)CPN_CHUNK_PAYLOAD_MAX + (size_t)2 * CPN_BLOCK_SIZE)
 CPN_MUST_CHECK coupon_status cpn_chunk_reader_open(struct cpn_chunk_reader *reader, const struct cpn_io *io,
                                                    int directory, const unsigned char *identity,

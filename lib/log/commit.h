@@ -43,8 +43,8 @@ struct cpn_commit {
   /* End of what is durable, an LSN. Written by the commit stage, read by waiters and pollers. */
   _Alignas(CPN_CACHE_LINE) _Atomic uint64_t durable;
   _Atomic uint64_t commits; /* written by the commit stage, for statistics */
-  /* Number of the batch that was drained last. Written by the commit stage, read by waiters, to whom it is a hint: it may
-   * be one behind what is drained. */
+  /* Number of the batch that was drained last. Written by the commit stage, read by waiters, to whom it is a hint: it
+   * may be one behind what is drained. */
   _Atomic uint64_t batch;
 };
 
@@ -53,9 +53,9 @@ CPN_MUST_CHECK bool cpn_commit_init(struct cpn_commit *commit, struct cpn_buffer
                                     size_t payload_max, cpn_buffer_each_fn *each, void *each_context);
 void cpn_commit_fini(struct cpn_commit *commit);
 
-/* Commits one batch, if there is one, of `payload_max` bytes at most, whatever is published meanwhile. 1: did; 0: there was
- * nothing; -errno: the sink failed, and must not be stepped again. After the drain, before the sink, `drained_now` is
- * called (room in the buffer; the records are applied). */
+/* Commits one batch, if there is one, of `payload_max` bytes at most, whatever is published meanwhile. 1: did; 0: there
+ * was nothing; -errno: the sink failed, and must not be stepped again. After the drain, before the sink, `drained_now`
+ * is called (room in the buffer; the records are applied). */
 CPN_MUST_CHECK int cpn_commit_step(struct cpn_commit *commit, size_t payload_max, void (*drained_now)(void *context),
                                    void *context);
 

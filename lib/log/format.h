@@ -73,7 +73,8 @@ uint64_t cpn_segment_number(const char *name);
 
 #define CPN_FRAME_HEADER_SIZE 64u
 #define CPN_LIFE_MAX (UINT64_MAX - 1) /* the number of any life is one that another can follow */
-/* Records of one frame, in bytes as LSNs count: what one commit writes at once. Larger groups gain nothing in bandwidth. */
+/* Records of one frame, in bytes as LSNs count: what one commit writes at once. Larger groups gain nothing in
+ * bandwidth. */
 #define CPN_FRAME_PAYLOAD_MAX (UINT32_C(1) << 20)
 /* Bytes that a joined ticket's record has and the file has not: a head and a time (log/join.h). */
 #define CPN_JOINED_BYTES 16u
@@ -164,8 +165,8 @@ struct cpn_record {
   uint32_t name_length;
 };
 
-/* Of the record of a ticket whose user has so many words, 1 or 2: its length, its head. The user's words follow the head,
- * the time is last. */
+/* Of the record of a ticket whose user has so many words, 1 or 2: its length, its head. The user's words follow the
+ * head, the time is last. */
 static inline uint32_t cpn_issue_words(uint32_t user_words) { return CPN_WORDS_ISSUE - 1 + user_words; }
 static inline uint64_t cpn_issue_head(uint32_t user_words, uint32_t campaign) {
   enum cpn_record_type type = user_words == 2 ? CPN_RECORD_ISSUE_UUID : CPN_RECORD_ISSUE;

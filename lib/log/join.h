@@ -1,19 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Joined tickets: records of tickets that follow each other in a frame, and are the same but for the user, lie in the file as
- * one, with one head and one time (docs/FORMAT.md). While there is load the clock ticks every millisecond, so that is
- * nearly all of them; a ticket then costs its user's bytes and hardly more, to write, to sync and to read again.
+ * Joined tickets: records of tickets that follow each other in a frame, and are the same but for the user, lie in the
+ * file as one, with one head and one time (docs/FORMAT.md). While there is load the clock ticks every millisecond, so
+ * that is nearly all of them; a ticket then costs its user's bytes and hardly more, to write, to sync and to read
+ * again.
  *
- * Only the file knows of it: what is drained, applied and counted in LSNs are whole records. They are joined in one place,
- * where a batch becomes a frame (log/segment.c), and read in one, as runs (log/reader.h).
+ * Only the file knows of it: what is drained, applied and counted in LSNs are whole records. They are joined in one
+ * place, where a batch becomes a frame (log/segment.c), and read in one, as runs (log/reader.h).
  */
 #ifndef CPN_LOG_JOIN_H
 #define CPN_LOG_JOIN_H
 
 #include "log/format.h"
 
-/* Joins what can be joined of the records at `payload`, in place. `*size` becomes what is left of their bytes; returns how
- * many tickets have no head and time of their own any more. */
+/* Joins what can be joined of the records at `payload`, in place. `*size` becomes what is left of their bytes; returns
+ * how many tickets have no head and time of their own any more. */
 uint32_t cpn_join(unsigned char *payload, size_t *size);
 
 /* Words of one of its users in a ticket's record, joined or not; 0: it is none. */

@@ -50,8 +50,8 @@ struct cpn_reader {
   uint64_t file_size; /* of the last segment */
   uint64_t tail_end;  /* behind the last byte that is not zero, >= offset */
   uint64_t proof_lsn; /* everything up to here was synced */
-  uint64_t
-      proof_offset; /* in the last segment: where the first frame that is not proved begins; 0: the header is not either */
+  /* In the last segment: where the first frame that is not proved begins; 0: the header is not either. */
+  uint64_t proof_offset;
   uint64_t records;
 };
 

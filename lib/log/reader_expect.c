@@ -3,7 +3,8 @@
 
 #include "log/format_block.h"
 
-/* Bytes of log to a byte of file where there are no segments before to tell: of tickets that are joined (log/join.h). */
+/* Bytes of log to a byte of file where there are no segments before to tell: of tickets that are joined
+ * (log/join.h). */
 #define USUAL_PACE 2.4
 
 static bool block_at(const struct cpn_io *io, int file, uint64_t at, unsigned char block[CPN_BLOCK_SIZE]) {

@@ -7,8 +7,8 @@
 
 #include "log/reader.h"
 
-/* About the last segment's end, as LSNs count: from where it begins, and how much of its file is not zero, at the pace of the
- * segments before it. 0: cannot tell. */
+/* About the last segment's end, as LSNs count: from where it begins, and how much of its file is not zero, at the pace
+ * of the segments before it. 0: cannot tell. */
 uint64_t cpn_reader_expect_end(const struct cpn_reader *reader);
 
 #endif

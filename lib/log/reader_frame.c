@@ -150,8 +150,8 @@ coupon_status cpn_reader_frame_visit(struct cpn_reader *reader, const struct cpn
   while (place.at < frame->payload_bytes) {
     struct cpn_run run;
     coupon_status status;
-    /* A frame that begins a life has LIFE first, and nothing follows END, or a rule is broken that visit_record() knows; as it
-     * does whatever is not what it should be where a run ends. */
+    /* A frame that begins a life has LIFE first, and nothing follows END, or a rule is broken that visit_record()
+     * knows; as it does whatever is not what it should be where a run ends. */
     if ((place.at > 0 || frame->life == reader->life) && !reader->ended && find_run(frame, payload, &place, &run))
       status = visit_run(reader, frame, &run, fault);
     else

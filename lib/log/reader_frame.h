@@ -10,8 +10,8 @@
 
 enum cpn_reader_next { CPN_READER_FRAME, CPN_READER_NOTHING, CPN_READER_FAULT };
 
-/* The frame at the reader's position, if a valid one follows there; `*payload` is then valid as long as the window. NOTHING
- * also where it cannot be read: the segment knows. */
+/* The frame at the reader's position, if a valid one follows there; `*payload` is then valid as long as the window.
+ * NOTHING also where it cannot be read: the segment knows. */
 CPN_MUST_CHECK enum cpn_reader_next cpn_reader_frame_next(const struct cpn_reader *reader,
                                                           struct cpn_reader_segment *segment, struct cpn_frame *frame,
                                                           const unsigned char **payload, struct cpn_fault *fault);

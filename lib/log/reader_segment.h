@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One segment of a log, opened for reading and looked at through a window that moves forwards. What a window shows is valid
- * until the next one.
+ * One segment of a log, opened for reading and looked at through a window that moves forwards. What a window shows is
+ * valid until the next one.
  */
 #ifndef CPN_LOG_READER_SEGMENT_H
 #define CPN_LOG_READER_SEGMENT_H
@@ -24,7 +24,8 @@ struct cpn_reader_segment {
   int64_t error; /* of the last read: -errno, or 0 */
 };
 
-/* Opens segment `number` and checks its header; the window's memory, CPN_READER_WINDOW_SIZE, is the caller's. Whatever it returns, the caller closes. */
+/* Opens segment `number` and checks its header; the window's memory, CPN_READER_WINDOW_SIZE, is the caller's. Whatever
+ * it returns, the caller closes. */
 CPN_MUST_CHECK coupon_status cpn_reader_segment_open(struct cpn_reader_segment *segment,
                                                      const struct cpn_reader *reader, uint64_t number,
                                                      unsigned char *window, struct cpn_fault *fault);

@@ -23,7 +23,8 @@ static void count_sync(struct cpn_segment_log *log, int64_t begin) {
   count(&log->sync_counts[sync_bucket(time_ns)], 1);
 }
 
-/* The first failure is written down before the lock is given back: whoever comes second must not hear that all is well. */
+/* The first failure is written down before the lock is given back: whoever comes second must not hear that all is
+ * well. */
 static int sync_once(struct cpn_segment_log *log, int (*sync)(const struct cpn_io *io, int handle), int handle) {
   (void)pthread_mutex_lock(&log->sync_lock);
   int error = log->sync_failed ? -EIO : sync(log->io, handle);
@@ -68,8 +69,8 @@ static int write_header(struct cpn_segment_log *log, int file, uint64_t number, 
   return cpn_io_write_all(log->io, file, 0, block, sizeof block);
 }
 
-/* Under the temporary name: what was made ahead and gets its header now, or all of it. One sync covers header and zeros,
- * where those are not synced yet. */
+/* Under the temporary name: what was made ahead and gets its header now, or all of it. One sync covers header and
+ * zeros, where those are not synced yet. */
 static int make_file(struct cpn_segment_log *log, int file, uint64_t number, uint64_t first_lsn, bool is_empty) {
   int error = write_header(log, file, number, first_lsn);
   if (error == 0 && is_empty) error = cpn_io_write_zeros(log->io, file, CPN_BLOCK_SIZE, log->segment_size);
@@ -78,8 +79,8 @@ static int make_file(struct cpn_segment_log *log, int file, uint64_t number, uin
   return error;
 }
 
-/* With COUPON_SYNC a second handle saves a call and a copy for each commit. Where it cannot be had for any reason the first
- * one does. */
+/* With COUPON_SYNC a second handle saves a call and a copy for each commit. Where it cannot be had for any reason the
+ * first one does. */
 static void go_on_in(struct cpn_segment_log *log, int file, const char *name) {
   log->file = file;
   if (log->sync_each && log->io->open_durable != NULL)

@@ -34,8 +34,8 @@ struct cpn_segment_log {
   uint64_t offset; /* where the next frame goes */
   uint64_t limit;  /* size of the last segment, which may have been made with another option */
   uint64_t life;
-  /* Syncs of segments and of the directory are made one at a time, and none after one that failed: what could not be written
-   * looks clean to the next sync, through whatever handle and from whatever thread. */
+  /* Syncs of segments and of the directory are made one at a time, and none after one that failed: what could not be
+   * written looks clean to the next sync, through whatever handle and from whatever thread. */
   pthread_mutex_t sync_lock;
   bool sync_failed; /* with the lock */
 
@@ -50,7 +50,8 @@ struct cpn_segment_log {
 /* Bytes of payload that fit in a frame of such a segment, whether or not anything can be joined. */
 size_t cpn_segment_payload_max(uint64_t segment_size);
 
-/* No segment yet. The caller has filled in everything up to `clock`, the rest being zero. Again: as if for the first time. */
+/* No segment yet. The caller has filled in everything up to `clock`, the rest being zero. Again: as if for the first
+ * time. */
 void cpn_segment_init(struct cpn_segment_log *log);
 
 /* Makes segment `number`, which begins at `first_lsn` with everything before it synced, and goes on there. 0 or
@@ -73,8 +74,8 @@ static inline bool cpn_segment_has_room(const struct cpn_segment_log *log, uint6
 /* Syncs what is written. 0 or -errno, after which the log must not be used. */
 CPN_MUST_CHECK int cpn_segment_sync(struct cpn_segment_log *log);
 
-/* The same through another handle of a segment, whose LSN is the caller's to know; from any thread, waits for the log's own
- * sync. */
+/* The same through another handle of a segment, whose LSN is the caller's to know; from any thread, waits for the log's
+ * own sync. */
 CPN_MUST_CHECK int cpn_segment_sync_other(struct cpn_segment_log *log, int file);
 
 /* The same for the directory. */

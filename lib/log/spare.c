@@ -9,7 +9,8 @@
 /* What is written at once: a commit may have to wait for it. */
 #define PIECE_SIZE (UINT64_C(256) << 10)
 
-/* Pauses are so many times as long as what was written before them took: that share of the disk is left to the commits. */
+/* Pauses are so many times as long as what was written before them took: that share of the disk is left to the
+ * commits. */
 #define PAUSE_FACTOR 4
 
 void cpn_spare_init(struct cpn_spare *spare, const struct cpn_io *io, int directory) {

@@ -1,22 +1,25 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The next segment's file, made ready before the log gets there, by a thread of its own, so that the commit stage does not
- * stop for as long as it takes to write a whole segment of zeros.
+ * The next segment's file, made ready before the log gets there, by a thread of its own, so that the commit stage does
+ * not stop for as long as it takes to write a whole segment of zeros.
  *
- * The file gets its room on the disk first, and reads as zeros from then on. Then the zeros are written, because a commit
- * into blocks that have never been written takes half as long again; but slowly, in pieces with pauses between them,
- * because at full speed they would take the disk from the commits. If the log gets there first it has the file as far as
- * it has come. Where a file system cannot give room without writing, the zeros are written at once, and waited for.
+ * The file gets its room on the disk first, and reads as zeros from then on. Then the zeros are written, because a
+ * commit into blocks that have never been written takes half as long again; but slowly, in pieces with pauses between
+ * them, because at full speed they would take the disk from the commits. If the log gets there first it has the file as
+ * far as it has come. Where a file system cannot give room without writing, the zeros are written at once, and waited
+ * for.
  *
  * Guarantees
  *   (a) There is at most one file under the temporary name, and either the maker has it or the log, never both.
- *   (b) What goes wrong with making ahead is nobody's failure: the log then makes the segment itself when it gets there,
+ *   (b) What goes wrong with making ahead is nobody's failure: the log then makes the segment itself when it gets
+ *   there,
  *       and meets the fault itself, if it is still there.
- *   (c) What is handed on is as long as it shall be, reads as zeros, and stays so after a power loss; no write to it and no
+ *   (c) What is handed on is as long as it shall be, reads as zeros, and stays so after a power loss; no write to it
+ *   and no
  *       sync of it has failed.
  *
- * Progress: the log waits for the maker to end the piece it is at, or all of the file where it has to be written. Nobody
- * waits for anything else here.
+ * Progress: the log waits for the maker to end the piece it is at, or all of the file where it has to be written.
+ * Nobody waits for anything else here.
  */
 #ifndef CPN_LOG_SPARE_H
 #define CPN_LOG_SPARE_H
@@ -54,8 +57,8 @@ void cpn_spare_init(struct cpn_spare *spare, const struct cpn_io *io, int direct
 /* The log asks for a file of `size` bytes. Does nothing where none can be had, or one is on its way. */
 void cpn_spare_want(struct cpn_spare *spare, uint64_t size);
 
-/* The log takes it: a handle of a file of `size` zeros, durable, under the temporary name; or -1, and then there is nothing
- * under that name. Waits for a file that is being made. */
+/* The log takes it: a handle of a file of `size` zeros, durable, under the temporary name; or -1, and then there is
+ * nothing under that name. Waits for a file that is being made. */
 CPN_MUST_CHECK int cpn_spare_take(struct cpn_spare *spare, uint64_t size);
 
 /* The maker; `argument` is the struct cpn_spare. */
@@ -63,8 +66,8 @@ void *cpn_spare_thread(void *argument);
 /* Lets the maker end; the caller then joins it, and sets has_maker to false. */
 void cpn_spare_stop(struct cpn_spare *spare);
 
-/* After the maker's end: closes what nobody took, and unless `leave` removes it. (After a failure it is left, for the next
- * opening to remove.) */
+/* After the maker's end: closes what nobody took, and unless `leave` removes it. (After a failure it is left, for the
+ * next opening to remove.) */
 void cpn_spare_fini(struct cpn_spare *spare, bool leave);
 
 #endif

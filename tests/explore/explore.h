@@ -3,9 +3,9 @@
  * A small explorer of interleavings: runs a scenario of two to four threads in every way the C11 memory model
  * below allows, and asks the scenario's judge after each.
  *
- * What runs is the library's own C. Its files, and the scenario, are compiled with -fsanitize=thread, so that the compiler
- * turns every atomic operation, with its memory order, and every plain access into a call; those calls are answered here
- * (hooks.c) instead of in a race detector's library.
+ * What runs is the library's own C. Its files, and the scenario, are compiled with -fsanitize=thread, so that the
+ * compiler turns every atomic operation, with its memory order, and every plain access into a call; those calls are
+ * answered here (hooks.c) instead of in a race detector's library.
  *
  * Threads are coroutines of one thread. Before each atomic operation on something shared the explorer chooses who goes
  * on; at each load it chooses which of the writes that the reader may still see is read (memory.c). All choices are

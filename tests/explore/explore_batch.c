@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Shows of cpn_batch_issue(), and all it calls, what explore_issue.c shows of one request: of batches that meet, also with
- * the same users in opposite order, with a user twice, and at the last unit. Besides, a user's second request in a batch
- * never comes before the first, and nobody waits for ever.
+ * Shows of cpn_batch_issue(), and all it calls, what explore_issue.c shows of one request: of batches that meet, also
+ * with the same users in opposite order, with a user twice, and at the last unit. Besides, a user's second request in a
+ * batch never comes before the first, and nobody waits for ever.
  *
  * How: each thread asks for a list of users at once. Bugs are planted in what batch.c calls, by the linker, so that the
  * library's files stay as they are.

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Shows of lib/base/chunks.c and the growth of lib/issue/claim_set.c: threads that need the same chunk or level at once end
- * up with the same one; it is zeroed for whoever sees it; what loses is freed and touched by nobody; and a user has one
- * claim, whoever claims, also where a level is full.
+ * Shows of lib/base/chunks.c and the growth of lib/issue/claim_set.c: threads that need the same chunk or level at once
+ * end up with the same one; it is zeroed for whoever sees it; what loses is freed and touched by nobody; and a user has
+ * one claim, whoever claims, also where a level is full.
  *
  * How: memory comes from the explorer, which knows who allocated what. An access that nothing orders behind the
  * zeroing, or one after free, is a failure.

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Shows of lib/log/buffer.c and the commit thread of lib/engine/wait.c: no record is lost, torn or out of order; the ring's
- * places are used again only when they are zeroed; and who publishes, who waits and who goes to sleep never miss each other,
- * whoever of them steps.
+ * Shows of lib/log/buffer.c and the commit thread of lib/engine/wait.c: no record is lost, torn or out of order; the
+ * ring's places are used again only when they are zeroed; and who publishes, who waits and who goes to sleep never miss
+ * each other, whoever of them steps.
  *
  * How: producers reserve, fill and publish as lib/engine does, and call cpn_wait_published(); the last thread is the
- * commit thread itself, or drains by hand. Waiters publish as coupon_issue() does, without telling, and wait for finality.
- * Sleeping is the explorer's, so a lost wake-up is a record that nobody drains, or a waiter who sleeps, when everybody rests.
+ * commit thread itself, or drains by hand. Waiters publish as coupon_issue() does, without telling, and wait for
+ * finality. Sleeping is the explorer's, so a lost wake-up is a record that nobody drains, or a waiter who sleeps, when
+ * everybody rests.
  */
 #include "explore.h"
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Shows of an issue as a whole, cpn_engine_try_issue() and all it calls: nobody is told "sold out" while a unit is free or
- * while the user holds one, nobody "already issued" who holds nothing, nobody gets two; every answer is what the log up to
- * the answer's LSN says; and numbers, where answers bear them, are the log's order.
+ * Shows of an issue as a whole, cpn_engine_try_issue() and all it calls: nobody is told "sold out" while a unit is free
+ * or while the user holds one, nobody "already issued" who holds nothing, nobody gets two; every answer is what the log
+ * up to the answer's LSN says; and numbers, where answers bear them, are the log's order.
  *
  * How: each thread asks for one user. With a log the records are read at the end, or taken away meanwhile by the commit
  * thread itself; without a log numbers and answers have to agree with each other.

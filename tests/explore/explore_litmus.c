@@ -3,8 +3,8 @@
  * Shows that the explorer's memory model is C11's, as far as it says: small programs from the literature, each with the
  * outcomes that are allowed. All of those have to appear, and no other.
  *
- * How: what a run's loads have read, and what is left in the end, is a number, one decimal digit each; the set of numbers
- * of all runs is compared with the one that is written here.
+ * How: what a run's loads have read, and what is left in the end, is a number, one decimal digit each; the set of
+ * numbers of all runs is compared with the one that is written here.
  */
 #include "explore.h"
 

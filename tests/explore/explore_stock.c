@@ -4,8 +4,9 @@
  * that are not there; a take is never behind the record that closed the campaign; a refusal rests on a position in
  * the log that has all takes before it; who is refused is refused because of what the log up to there says.
  *
- * How: each thread does, with one word for the log's tail, what lib/engine does around the stock: read the word, reserve,
- * take by the rule; or mark and refuse between two equal reads; or close in two steps. The judge looks at the positions.
+ * How: each thread does, with one word for the log's tail, what lib/engine does around the stock: read the word,
+ * reserve, take by the rule; or mark and refuse between two equal reads; or close in two steps. The judge looks at the
+ * positions.
  */
 #include "explore.h"
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the compiler's calls arrive at. gcc and clang put them in with -fsanitize=thread; the names and arguments are those
- * of the interface to that tool's run-time library, which is not linked. A call that is missing here is an error of
- * the linker, not something overlooked.
+ * What the compiler's calls arrive at. gcc and clang put them in with -fsanitize=thread; the names and arguments are
+ * those of the interface to that tool's run-time library, which is not linked. A call that is missing here is an error
+ * of the linker, not something overlooked.
  */
 #include <string.h>
 

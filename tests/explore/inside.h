@@ -128,8 +128,8 @@ void explore_plainly_written(uintptr_t address, size_t size);
 /* --- order.c ------------------------------------------------------------------------------------- */
 
 void explore_order_reset(void);
-/* Whether the current thread's seq_cst operation may read the write at `position`, or write there; `learnt` are the clocks
- * that reading brings with it, or NULL. */
+/* Whether the current thread's seq_cst operation may read the write at `position`, or write there; `learnt` are the
+ * clocks that reading brings with it, or NULL. */
 bool explore_order_allows(const struct location *location, int position, bool writes, const uint16_t *learnt);
 /* It does. `id` of the write that it reads or makes. */
 void explore_order_add(const struct location *location, int position, bool writes, const uint16_t *learnt, uint8_t id);

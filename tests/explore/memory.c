@@ -4,8 +4,8 @@
  * them it may still read. A load reads any write that is not older than the view; a store lands anywhere behind the
  * view, not only at the end; a read-modify-write lands directly behind what it read.
  *
- * A releasing write carries its thread's view, and who acquires it adds that to its own. That seq_cst operations have one
- * order is the business of order.c.
+ * A releasing write carries its thread's view, and who acquires it adds that to its own. That seq_cst operations have
+ * one order is the business of order.c.
  */
 #include <string.h>
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The one order of all seq_cst operations. It need not be the order in which they are explored: what is kept is, of each
- * operation, which others have to be before it, because they happened before it, or because of what was read and
+ * The one order of all seq_cst operations. It need not be the order in which they are explored: what is kept is, of
+ * each operation, which others have to be before it, because they happened before it, or because of what was read and
  * written where both were. An operation may be placed, and read something old, unless that closes a circle.
  */
 #include <string.h>

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Looks for races between plain accesses, and between those and atomic ones: two accesses of different threads, one
- * of them a write and one of them plain, neither of which happened before the other. No choice is made at plain accesses: a
- * race is a property of what is ordered and what is not, so some run shows it anyway.
+ * of them a write and one of them plain, neither of which happened before the other. No choice is made at plain
+ * accesses: a race is a property of what is ordered and what is not, so some run shows it anyway.
  *
  * Cells are four bytes: scenarios do not let two threads write smaller things side by side.
  *

@@ -208,7 +208,8 @@ static void judge_answer(uint64_t user, const struct coupon_ticket *ticket) {
   }
 }
 
-/* A thread's requests for one user are decided in their order: no unit comes back, so the first that could be issued is. */
+/* A thread's requests for one user are decided in their order: no unit comes back, so the first that could be issued
+ * is. */
 static void judge_order(int thread) {
   for (int i = scene.first[thread]; i < scene.first[thread + 1]; i++)
     for (int j = scene.first[thread]; j < i; j++)

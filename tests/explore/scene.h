@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the explorations of whole issues share: an engine with one campaign, as small as can be; who is asked for by which
- * thread; and the judge, who holds what everybody was told to what the log says, or without a log to what everybody else
- * was told.
+ * What the explorations of whole issues share: an engine with one campaign, as small as can be; who is asked for by
+ * which thread; and the judge, who holds what everybody was told to what the log says, or without a log to what
+ * everybody else was told.
  */
 #ifndef EXPLORE_SCENE_H
 #define EXPLORE_SCENE_H

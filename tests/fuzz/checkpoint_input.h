@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Inputs that are a checkpoint, number 1: built by hand, mutated by what the bytes mean, sealed again. The offsets are those
- * of docs/FORMAT.md, "Checkpoints".
+ * Inputs that are a checkpoint, number 1: built by hand, mutated by what the bytes mean, sealed again. The offsets are
+ * those of docs/FORMAT.md, "Checkpoints".
  */
 #ifndef TESTS_FUZZ_CHECKPOINT_INPUT_H
 #define TESTS_FUZZ_CHECKPOINT_INPUT_H

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Inputs that are a checkpoint in short: some chunks of tickets leave the users away, so that some pages of tickets, of which
- * the users take more than all the rest, lie in a few blocks, and a mutation hits what is said of the pages. What is left
- * away follows from what is there: such an input becomes a checkpoint, with right checksums.
+ * Inputs that are a checkpoint in short: some chunks of tickets leave the users away, so that some pages of tickets, of
+ * which the users take more than all the rest, lie in a few blocks, and a mutation hits what is said of the pages. What
+ * is left away follows from what is there: such an input becomes a checkpoint, with right checksums.
  *
- * A chunk in short has the kind 2 and SHORT_NUMBERS or SHORT_UUIDS, and in place of the users one word: the first user in its low
- * half, from which the others count up; in its high half how many they are until they begin again, 0 for never.
+ * A chunk in short has the kind 2 and SHORT_NUMBERS or SHORT_UUIDS, and in place of the users one word: the first user
+ * in its low half, from which the others count up; in its high half how many they are until they begin again, 0 for
+ * never.
  */
 #ifndef TESTS_FUZZ_CHECKPOINT_SHORT_H
 #define TESTS_FUZZ_CHECKPOINT_SHORT_H
@@ -23,12 +24,13 @@ enum { SHORT_NUMBERS = 0x100, SHORT_UUIDS = 0x200 };
 /* Whether the chunk at these bytes is in short. */
 bool checkpoint_short_is(const unsigned char *chunk);
 
-/* Writes the whole checkpoint to `whole`, of CHECKPOINT_LONG_MAX bytes, and returns its size; 0: nothing is in short. */
+/* Writes the whole checkpoint to `whole`, of CHECKPOINT_LONG_MAX bytes, and returns its size; 0: nothing is in
+ * short. */
 size_t checkpoint_short_expand(const unsigned char *data, size_t size, const unsigned char *identity,
                                unsigned char *whole);
 
-/* A page of 256 tickets for the last chunk, which is in short: deltas rise by `lsn_rise` and `time_rise` in `p` and `q` bits. The
- * first page of a chunk needs its users before it. */
+/* A page of 256 tickets for the last chunk, which is in short: deltas rise by `lsn_rise` and `time_rise` in `p` and `q`
+ * bits. The first page of a chunk needs its users before it. */
 void checkpoint_short_users(struct checkpoint_build *made, uint32_t first, uint32_t period);
 struct checkpoint_short_page {
   uint64_t lsn, time_ns;

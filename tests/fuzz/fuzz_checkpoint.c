@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Fuzzes the readers of checkpoints: an input is the newest checkpoint of a directory whose log is empty, so that all there
- * is to know stands in it; or it is that in short (checkpoint_short.h), and has some pages of tickets, which the library takes
- * as they lie there. The library takes it exactly if the verifier finds it valid; it then says the same of every
- * campaign and ticket, and goes on behind it. What is passed over is refused where its first block proves that there was
- * something; else the directory is as empty as its log.
+ * Fuzzes the readers of checkpoints: an input is the newest checkpoint of a directory whose log is empty, so that all
+ * there is to know stands in it; or it is that in short (checkpoint_short.h), and has some pages of tickets, which the
+ * library takes as they lie there. The library takes it exactly if the verifier finds it valid; it then says the same
+ * of every campaign and ticket, and goes on behind it. What is passed over is refused where its first block proves that
+ * there was something; else the directory is as empty as its log.
  */
 #include <string.h>
 
@@ -167,9 +167,9 @@ static void write_and_read(coupon_status expected, uint64_t seen, bool goes_on) 
   judge_end(engine);
 }
 
-/* From which ticket on a campaign's claims come later, as in a large one, and its pages may be taken as they lie there: the
- * first, or the last of a page, or as in the library that is shipped, by the input's checksum. Rarely for an input that has no
- * pages: it takes as long as all the rest. */
+/* From which ticket on a campaign's claims come later, as in a large one, and its pages may be taken as they lie there:
+ * the first, or the last of a page, or as in the library that is shipped, by the input's checksum. Rarely for an input
+ * that has no pages: it takes as long as all the rest. */
 static uint64_t choose_defer_from(uint64_t sum, bool pages) {
   static const uint64_t from[] = {0, 65536, 255, 0, 0, 0, 0, 0};
   const uint64_t choice = sum >> 32 & 7;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Fuzzes the readers of the manifest, and what an opening does about one that is missing, short or another's: an input is
- * the manifest's 512 bytes, all zero for none, with segments behind. Files that a crash leaves half made are there, too.
+ * Fuzzes the readers of the manifest, and what an opening does about one that is missing, short or another's: an input
+ * is the manifest's 512 bytes, all zero for none, with segments behind. Files that a crash leaves half made are there,
+ * too.
  */
 #include <string.h>
 

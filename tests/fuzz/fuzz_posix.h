@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Put in front of tools/verify_*.c when they are compiled for the fuzzers: the few calls of the system that they make go
- * to memory_disk_shown instead. Their own text stays as it is, so what is compared here is what `coupon verify` runs.
+ * Put in front of tools/verify_*.c when they are compiled for the fuzzers: the few calls of the system that they make
+ * go to memory_disk_shown instead. Their own text stays as it is, so what is compared here is what `coupon verify`
+ * runs.
  */
 #ifndef TESTS_FUZZ_POSIX_H
 #define TESTS_FUZZ_POSIX_H

@@ -294,7 +294,8 @@ static void put_hint(uint64_t life, uint64_t lsn, const unsigned char *identity)
   judge_disk.owner = owner.process;
 }
 
-/* Reads as if somebody had the directory open whose hint names each frame's end in turn; and an LSN that is not there. */
+/* Reads as if somebody had the directory open whose hint names each frame's end in turn; and an LSN that is not
+ * there. */
 static void read_beside_owner(const struct verified *all) {
   const struct memory_file *manifest = memory_disk_find(&judge_disk, CPN_MANIFEST_NAME);
   for (size_t i = 0; i <= all->frame_count; i++) {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What every fuzzer does with a directory once it lies on the disk in memory: both readers open it, and are held to each
- * other and to what must be true of a directory that they accept.
+ * What every fuzzer does with a directory once it lies on the disk in memory: both readers open it, and are held to
+ * each other and to what must be true of a directory that they accept.
  *
  *   - the library and the verifier both accept, or both refuse; they refuse for a reason, and say it
  *   - what they accept they read alike: records, LSN, life, what is cut; campaigns, and every ticket
@@ -21,14 +21,14 @@ extern struct memory_disk judge_disk;
 /* Once, before the first input. */
 void judge_begin(void);
 
-/* What to look at besides: that the engine goes on, and with checkpoints, that a reader beside an owner stops, that opening for writing refuses what
- * looking did. These take longer than all the rest, so each in a part of the inputs; judge_choose() makes that out of the
- * input's checksum, so that a finding can be repeated from it. */
+/* What to look at besides: that the engine goes on, and with checkpoints, that a reader beside an owner stops, that
+ * opening for writing refuses what looking did. These take longer than all the rest, so each in a part of the inputs;
+ * judge_choose() makes that out of the input's checksum, so that a finding can be repeated from it. */
 enum { JUDGE_GOES_ON = 1, JUDGE_BESIDE_OWNER = 2, JUDGE_REFUSED_TWICE = 4, JUDGE_CHECKPOINTS = 8 };
 unsigned judge_choose(uint64_t sum);
 
-/* Judges what lies on the disk. Returns a summary of what happened, the same number for what looks alike: a driver without
- * coverage to go by keeps inputs whose number is new. A finding ends the process. */
+/* Judges what lies on the disk. Returns a summary of what happened, the same number for what looks alike: a driver
+ * without coverage to go by keeps inputs whose number is new. A finding ends the process. */
 uint64_t judge_directory(unsigned what);
 
 /* Says what is wrong, after "FINDING: ", and ends the process. */

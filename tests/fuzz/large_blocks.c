@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Under a sanitizer, where a fresh block of megabytes costs more than everything else that an execution does: the reader's
- * windows are always the same few. Linked with --wrap=malloc and --wrap=free.
+ * Under a sanitizer, where a fresh block of megabytes costs more than everything else that an execution does: the
+ * reader's windows are always the same few. Linked with --wrap=malloc and --wrap=free.
  */
 #include <stdbool.h>
 #include <stddef.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Logs written by hand, record by record, for inputs to begin with and for tests of what a reader has to refuse. The bytes
- * are those of docs/FORMAT.md, and none of the library's code is asked how to write them.
+ * Logs written by hand, record by record, for inputs to begin with and for tests of what a reader has to refuse. The
+ * bytes are those of docs/FORMAT.md, and none of the library's code is asked how to write them.
  */
 #ifndef TESTS_FUZZ_LOG_BUILD_H
 #define TESTS_FUZZ_LOG_BUILD_H

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Inputs that hold a log: segment files one behind the other, each beginning at a block whose magic says so, without the
- * zeros at their ends. How they come onto the disk, and how they are mutated: by what the bytes mean, and sealed again with
- * right checksums most of the time, or the fuzzers would never get past the first of them. The offsets are those of
- * docs/FORMAT.md.
+ * Inputs that hold a log: segment files one behind the other, each beginning at a block whose magic says so, without
+ * the zeros at their ends. How they come onto the disk, and how they are mutated: by what the bytes mean, and sealed
+ * again with right checksums most of the time, or the fuzzers would never get past the first of them. The offsets are
+ * those of docs/FORMAT.md.
  */
 #ifndef TESTS_FUZZ_LOG_INPUT_H
 #define TESTS_FUZZ_LOG_INPUT_H
@@ -29,8 +29,8 @@ uint64_t log_input_random(uint64_t *state);
 size_t log_input_mutate(unsigned char *data, size_t size, size_t max_size, const unsigned char *identity,
                         uint64_t *random);
 
-/* Makes numbers, places, LSNs and lives follow from each other, as a writer would have them; and, if `polite`, campaigns,
- * users and times. */
+/* Makes numbers, places, LSNs and lives follow from each other, as a writer would have them; and, if `polite`,
+ * campaigns, users and times. */
 void log_input_mend(unsigned char *data, size_t size, const unsigned char *identity, bool polite);
 
 /* Right checksums for whatever says that it is a header. */

@@ -190,7 +190,8 @@ static void make_checkpoints(void) {
   save_checkpoint(&made, "too-close");
 }
 
-/* Campaigns of some pages of tickets, which lie in the file in short; their LSNs and times rise steadily or by deltas. */
+/* Campaigns of some pages of tickets, which lie in the file in short; their LSNs and times rise steadily or by
+ * deltas. */
 static void make_checkpoints_of_pages(void) {
   struct checkpoint_build made = checkpoint_build_begin(65536, 900);
   checkpoint_build_chunk(&made, 1, 0, 0);

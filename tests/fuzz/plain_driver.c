@@ -62,8 +62,8 @@ static void keep(void) {
   kept[place] = copy;
 }
 
-/* A finding aborts: say how it is made again, and leave the input behind. Not from anywhere, but from judge_finding(), an
- * invariant or an assertion, so what is called here is in no state of its own. */
+/* A finding aborts: say how it is made again, and leave the input behind. Not from anywhere, but from judge_finding(),
+ * an invariant or an assertion, so what is called here is in no state of its own. */
 static void save_finding(int signal_number) {
   (void)fprintf(stderr, "seed %llu, mutation %llu; the input is in ./finding\n", seed, execution);
   FILE *file = fopen("finding", "wb");

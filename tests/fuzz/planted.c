@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A library whose reader skips one check, for a fuzzer that has to find it: linked with --wrap, so that the library's own
- * files stay as they are. COUPON_FUZZ_PLANTED says which.
+ * A library whose reader skips one check, for a fuzzer that has to find it: linked with --wrap, so that the library's
+ * own files stay as they are. COUPON_FUZZ_PLANTED says which.
  */
 #include <stdlib.h>
 #include <string.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What a fuzzer is, to libFuzzer and to the plain driver alike: libFuzzer's own entry points, and two of ours. Each target
- * (fuzz_NAME.c) defines them.
+ * What a fuzzer is, to libFuzzer and to the plain driver alike: libFuzzer's own entry points, and two of ours. Each
+ * target (fuzz_NAME.c) defines them.
  */
 #ifndef TESTS_FUZZ_TARGET_H
 #define TESTS_FUZZ_TARGET_H

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Makes the golden directories of the current format version: make_golden DIRECTORY, or make_golden --joined DIRECTORY. Run
- * once when a version is released; the result is committed and never made anew. What it holds is what
+ * Makes the golden directories of the current format version: make_golden DIRECTORY, or make_golden --joined DIRECTORY.
+ * Run once when a version is released; the result is committed and never made anew. What it holds is what
  * tests/unit/test_golden.c expects.
  */
 #include <stdbool.h>
@@ -50,7 +50,8 @@ static int live(const char *directory, uint64_t *now, uint64_t first_user) {
 
 #define TOGETHER 60
 
-/* Tickets that are decided together have a time in common, and are joined: those of users `first` … to each campaign. */
+/* Tickets that are decided together have a time in common, and are joined: those of users `first` … to each
+ * campaign. */
 static int issue_together(coupon_engine *engine, uint64_t campaign, uint64_t first) {
   struct coupon_request requests[TOGETHER];
   struct coupon_ticket tickets[TOGETHER];

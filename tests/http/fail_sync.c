@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A disk that fails, for a process that does not know it: preloaded, this library's fdatasync() and fsync() answer EIO
- * while the file named by COUPON_TEST_FAIL_SYNC exists. So that every commit needs one of them, files cannot be opened past
- * the page cache.
+ * while the file named by COUPON_TEST_FAIL_SYNC exists. So that every commit needs one of them, files cannot be opened
+ * past the page cache.
  */
 #define _GNU_SOURCE
 #include <errno.h>

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Shows that batches that meet are what their requests would be one by one: nobody waits for ever, exactly the stock is
- * issued while there is demand, everybody has one ticket, a user's answers agree, in one batch and in others, and numbers
- * are 1 … k with nothing between them.
+ * issued while there is demand, everybody has one ticket, a user's answers agree, in one batch and in others, and
+ * numbers are 1 … k with nothing between them.
  *
  * How: three threads leave a barrier together, each with a batch of up to eighty requests for the same users in two
- * campaigns, one in ascending order, one in descending order, one at random, many users more than once; on stocks from one
- * unit to more than are asked for, in memory and with a log. What everybody was told is judged against the lists.
+ * campaigns, one in ascending order, one in descending order, one at random, many users more than once; on stocks from
+ * one unit to more than are asked for, in memory and with a log. What everybody was told is judged against the lists.
  */
 #include "support/race_help.h"
 
@@ -157,7 +157,8 @@ static void create(struct meeting *meeting, uint64_t round, struct race_random *
   }
 }
 
-/* Alone, the numbers rise along the array; in a campaign so roomy that nobody is put off for want of a place for a claim. */
+/* Alone, the numbers rise along the array; in a campaign so roomy that nobody is put off for want of a place for a
+ * claim. */
 static void ask_alone(struct meeting *meeting, uint64_t campaign) {
   race_campaign(meeting->engine, campaign, USERS * 16, 1, 0, 0);
   struct coupon_ticket *tickets = meeting->tickets[0];

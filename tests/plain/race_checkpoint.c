@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Shows that checkpoints disturb nobody and are right whatever runs beside them: threads issue, alone and in batches, look up and
- * list, while others ask for one checkpoint after the other and a second engine opens the directory for reading; afterwards
- * the directory has what everybody was told. And that a campaign can be released and dropped under the hands of those who
- * read it: each answer is the right one, or says that the tickets are elsewhere.
+ * Shows that checkpoints disturb nobody and are right whatever runs beside them: threads issue, alone and in batches,
+ * look up and list, while others ask for one checkpoint after the other and a second engine opens the directory for
+ * reading; afterwards the directory has what everybody was told. And that a campaign can be released and dropped under
+ * the hands of those who read it: each answer is the right one, or says that the tickets are elsewhere.
  *
  * How: real engines with their threads on a real directory; memory from an allocator that spoils what it gets back.
  */

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Shows that the claim set has one claim per user, whatever runs concurrently: every thread that asks for a user comes to
- * the same word, nobody else's, also where users share tags, where requests give up and leave FREE behind, and while
+ * Shows that the claim set has one claim per user, whatever runs concurrently: every thread that asks for a user comes
+ * to the same word, nobody else's, also where users share tags, where requests give up and leave FREE behind, and while
  * somebody makes room ahead; and a user who never asked is not found.
  *
  * How: four threads claim the same users, each in an order of its own (sequential, strided, bit-reversed, at
  * random), in sets that expect far fewer and so grow level by level under them. One thread per user wins the
  * claim and numbers it; some give up once before. Small sets, thousands of them, for the races over the first words
- * and levels; large ones for the growth. In part of them the hashes have so few tags that nearly every look meets claims
- * of others that look like one's own.
+ * and levels; large ones for the growth. In part of them the hashes have so few tags that nearly every look meets
+ * claims of others that look like one's own.
  */
 #include "support/race_help.h"
 
@@ -57,8 +57,8 @@ static uint64_t in_order(const struct sets *sets, uint32_t order, uint64_t i, ui
   }
 }
 
-/* User number k's place: numbered, pending or free, or where its claim would be made. A number says who it is, as a ticket
- * does in the engine. */
+/* User number k's place: numbered, pending or free, or where its claim would be made. A number says who it is, as a
+ * ticket does in the engine. */
 static enum cpn_claim_kind find(struct sets *sets, uint64_t k, uint64_t hash, struct cpn_claim_place *place) {
   for (*place = cpn_claim_look(&sets->set, hash);; cpn_claim_look_on(&sets->set, hash, place)) {
     enum cpn_claim_kind kind = cpn_claim_kind_of(place->seen);

@@ -6,8 +6,8 @@
  * undone, no mark of an earlier time.
  *
  * How: a thread is stopped at a marked point, the clock is ours, and the main thread makes calls that must not
- * wait. In memory, with a log that goes nowhere, and on disk, where the log is replayed afterwards, which refuses one that
- * breaks a rule.
+ * wait. In memory, with a log that goes nowhere, and on disk, where the log is replayed afterwards, which refuses one
+ * that breaks a rule.
  */
 #include "support/race_help.h"
 

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Shows that a reader of tickets who loses its processor while it looks at a page's wide rows tells nothing that it finds
- * there once they are another page's: it looks again, and answers what the ticket is.
+ * Shows that a reader of tickets who loses its processor while it looks at a page's wide rows tells nothing that it
+ * finds there once they are another page's: it looks again, and answers what the ticket is.
  *
- * How: a page is full and has not been packed. A reader, one of each call that reads tickets, is stopped at a marked point:
- * at the first it comes by, then, in another campaign, at the second, and so on until it comes by no more. While it stands
- * there the main thread does what the keeper would, to a campaign too small for the keeper: it packs the page and
- * gives its rows to the next page. These are left as they are, or get that page's tickets. LSNs are at odd
+ * How: a page is full and has not been packed. A reader, one of each call that reads tickets, is stopped at a marked
+ * point: at the first it comes by, then, in another campaign, at the second, and so on until it comes by no more. While
+ * it stands there the main thread does what the keeper would, to a campaign too small for the keeper: it packs the page
+ * and gives its rows to the next page. These are left as they are, or get that page's tickets. LSNs are at odd
  * distances, so that the search by LSN takes many steps, and no two tickets have one time.
  */
 #include "support/engine_help.h"
@@ -240,8 +240,8 @@ static void engine_close(struct scene *scene) {
   if (scene->world == RACE_ON_DISK) race_directory_remove(scene->path);
 }
 
-/* What the checkpoint says has been read by a thread that was held. Then an engine of its own for the next, so that it reads
- * no more than this one. */
+/* What the checkpoint says has been read by a thread that was held. Then an engine of its own for the next, so that it
+ * reads no more than this one. */
 static void reopen(struct scene *scene) {
   struct coupon_options options = COUPON_OPTIONS_INIT;
   struct coupon_report report = COUPON_REPORT_INIT;

@@ -102,8 +102,8 @@ static void others_go_on(struct scene *scene, bool spare) {
   RACE_CHECK(info.issued == 1 + scene->others + scene->unit_taken, "issued %" PRIu64, info.issued);
 }
 
-/* Without a log all is final at once. The ticket of the taker, if it has one, has its number, and a list waits until it is
- * written. */
+/* Without a log all is final at once. The ticket of the taker, if it has one, has its number, and a list waits until it
+ * is written. */
 static void finality_is_given(struct scene *scene) {
   struct coupon_ticket tickets[8];
   const uint64_t first = UINT64_C(2) + scene->unit_taken; /* the taker's would be 2 */

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Shows that whoever looks after memory and clock beside the requests, the keeper, changes nothing that they can see: a
- * campaign that grows from nothing to hundreds of thousands of tickets, made room for, touched and packed meanwhile, has
- * each ticket as it was told, by number and by user, during and afterwards; times never fall; and an engine that is
+ * campaign that grows from nothing to hundreds of thousands of tickets, made room for, touched and packed meanwhile,
+ * has each ticket as it was told, by number and by user, during and afterwards; times never fall; and an engine that is
  * closed while its keeper is busy ends cleanly and gives all memory back.
  *
- * How: real engines with their threads, in memory and with a log. Threads issue to disjoint users, alone and in batches,
- * ask again for users of any thread, and read the lists; memory comes from an allocator that counts.
+ * How: real engines with their threads, in memory and with a log. Threads issue to disjoint users, alone and in
+ * batches, ask again for users of any thread, and read the lists; memory comes from an allocator that counts.
  */
 #include "support/race_help.h"
 

@@ -11,9 +11,9 @@
  *   two who look alike          as a user and a stranger, whose claims agree in place and tag
  *
  * How: two threads leave a barrier together, hundreds of thousands of times, each time for a fresh campaign. In
- * part of the rounds they dawdle at marked points, so that two cores see narrow interleavings as well. All of it in memory
- * and with a log, which take their units in two ways, and asked in three ways: alone, as a batch of one, and among
- * others in a batch. rig_planted.c shows that the same rounds and judges find wrong protocols.
+ * part of the rounds they dawdle at marked points, so that two cores see narrow interleavings as well. All of it in
+ * memory and with a log, which take their units in two ways, and asked in three ways: alone, as a batch of one, and
+ * among others in a batch. rig_planted.c shows that the same rounds and judges find wrong protocols.
  */
 #include "support/race_help.h"
 

@@ -206,8 +206,8 @@ static void act(struct plan *plan, uint32_t thread, struct race_random *random) 
   }
 }
 
-/* The number that an answer did not have yet, by the ticket's place in the log: two tickets of a user without a limit are
- * told apart by nothing else. It was not told, so it need not have been listed when the call returned. */
+/* The number that an answer did not have yet, by the ticket's place in the log: two tickets of a user without a limit
+ * are told apart by nothing else. It was not told, so it need not have been listed when the call returned. */
 static void complete_number(struct history_op *op, const struct coupon_ticket *tickets, uint64_t count) {
   if (op->status != COUPON_ISSUED || op->number != 0 || op->lsn == 0) return;
   for (uint64_t i = 0; i < count; i++) {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Recovery with a second thread: it leaves claims of what the other restores, and both settle them. A directory of many segments, with
- * a campaign that is large enough to be shared, is opened again, and everybody is found. What this shows is for
- * ThreadSanitizer to see; what is found is compared in tests/unit/test_restore.c.
+ * Recovery with a second thread: it leaves claims of what the other restores, and both settle them. A directory of many
+ * segments, with a campaign that is large enough to be shared, is opened again, and everybody is found. What this shows
+ * is for ThreadSanitizer to see; what is found is compared in tests/unit/test_restore.c.
  */
 #include <sched.h>
 #include <stdio.h>

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Shows that a ticket reads the same for ever, by its number and by its LSN, while others are written behind it, its page is
- * packed, and the page's wide rows become another page's: never torn, never another's, never missing once it is there.
+ * Shows that a ticket reads the same for ever, by its number and by its LSN, while others are written behind it, its
+ * page is packed, and the page's wide rows become another page's: never torn, never another's, never missing once it is
+ * there.
  *
- * How: what every ticket will be is drawn beforehand, with LSNs at steady and at odd distances, some of more than 4 GiB, and
- * times in and out of step. With a log one thread appends; without one two put tickets in any order. A third
+ * How: what every ticket will be is drawn beforehand, with LSNs at steady and at odd distances, some of more than 4
+ * GiB, and times in and out of step. With a log one thread appends; without one two put tickets in any order. A third
  * packs, and gives the rows it gains to the pages ahead at once, and two look.
  */
 #include "support/race_help.h"
@@ -127,7 +128,8 @@ static bool check_ticket(struct book *book, uint64_t number) {
   return true;
 }
 
-/* The LSN leads to the number; a place between two records to none; one that is not numbered yet to none, or to its own. */
+/* The LSN leads to the number; a place between two records to none; one that is not numbered yet to none, or to its
+ * own. */
 static void check_find(struct book *book, uint64_t number) {
   const struct plan *plan = &book->plan[number - 1];
   uint64_t found = cpn_tickets_find(&book->tickets, plan->lsn);

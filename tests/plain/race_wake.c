@@ -4,8 +4,8 @@
  * the durable callback is told, also if nothing else happens afterwards that could tell them.
  *
  * How: callers who always wait before they ask again, alone and in twos and fours, so that each publishes just as
- * the commit stage is about to sleep, or to let go; some of them make the step themselves. Somebody forgotten would wait for ever, and the test run into
- * its time limit.
+ * the commit stage is about to sleep, or to let go; some of them make the step themselves. Somebody forgotten would
+ * wait for ever, and the test run into its time limit.
  */
 #include "support/race_help.h"
 

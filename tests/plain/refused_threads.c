@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Shows what an opening does when the system refuses one of the threads it asks for: without one that would only have helped to
- * recover it goes on alone and finds the same; without one of the engine's own it answers COUPON_E_THREAD, and leaves no
- * thread, memory, descriptor or lock behind, and a directory in which everything is as it was.
+ * Shows what an opening does when the system refuses one of the threads it asks for: without one that would only have
+ * helped to recover it goes on alone and finds the same; without one of the engine's own it answers COUPON_E_THREAD,
+ * and leaves no thread, memory, descriptor or lock behind, and a directory in which everything is as it was.
  *
- * How: a directory of many segments, with a campaign large enough for two threads to share its claims, is opened again and
- * again, and each time the next start of a thread is refused, until there is none any more; to write, to read, and in memory.
+ * How: a directory of many segments, with a campaign large enough for two threads to share its claims, is opened again
+ * and again, and each time the next start of a thread is refused, until there is none any more; to write, to read, and
+ * in memory.
  */
 #include "support/engine_help.h"
 #include "support/race_help.h"

@@ -177,8 +177,8 @@ static bool released_hold(const struct walk *walk, const unsigned char *chunk) {
   return true;
 }
 
-/* Whether the chunks behind the first block are those that it means. Of what they say nothing is looked at: the model does
- * that. */
+/* Whether the chunks behind the first block are those that it means. Of what they say nothing is looked at: the model
+ * does that. */
 static bool chunks_hold(const struct walk *walk, const unsigned char *file, uint64_t size, uint64_t number) {
   uint64_t at = BLOCK, chunks = 0, digest = 0;
   for (; at < size; chunks++) {

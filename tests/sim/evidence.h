@@ -29,8 +29,8 @@ struct evidence {
 
 void evidence_read(struct evidence *evidence, struct simdisk *disk);
 
-/* For an opening to which the disk does not give back the newest checkpoint, of which then nothing counts, nor, with `neither`,
- * the older one. */
+/* For an opening to which the disk does not give back the newest checkpoint, of which then nothing counts, nor, with
+ * `neither`, the older one. */
 void evidence_read_without(struct evidence *evidence, struct simdisk *disk, bool neither);
 
 /* How far the log holds what lives up to this one have written. */

@@ -18,8 +18,8 @@ struct faults {
   uint64_t interrupt, fall_short, fail, fail_sync, lose, misdirect;
   uint64_t rot; /* once in so many crashes */
   bool paused;
-  /* Or not by chance: from 1, the call number `at` (0: none) of those that `syncs_only` leaves fails `with` this errno, for
-   * good with `for_good`; with 0 a read or write does one byte only. */
+  /* Or not by chance: from 1, the call number `at` (0: none) of those that `syncs_only` leaves fails `with` this errno,
+   * for good with `for_good`; with 0 a read or write does one byte only. */
   uint64_t at, reached;
   int with;
   bool syncs_only, for_good;
@@ -44,12 +44,13 @@ void faults_forget(struct faults *faults);
 
 /* What an engine has to say to that error; COUPON_OK: there was none. */
 coupon_status faults_status(const struct faults *faults);
-/* Whether one of the errors since then is a reason to say this: what an opening could do without (a copy into the archive, a
- * checkpoint beside another) may have failed before what it could not. */
+/* Whether one of the errors since then is a reason to say this: what an opening could do without (a copy into the
+ * archive, a checkpoint beside another) may have failed before what it could not. */
 bool faults_explain(const struct faults *faults, coupon_status status);
 
 struct coupon_allocator faults_allocator(struct faults *faults);
-/* Calls of malloc() and aligned_alloc() in this program count, and fail, with the allocator's, until it is NULL again. */
+/* Calls of malloc() and aligned_alloc() in this program count, and fail, with the allocator's, until it is NULL
+ * again. */
 extern struct faults *faults_of_malloc;
 
 /* Rot, if the mixture has any: between two lives. */

@@ -135,7 +135,8 @@ static void compare_in_peace(struct run *run) {
   for (int i = 0; i < MODEL_CAMPAIGNS; i++) model->campaigns[i].wanted = model->campaigns[i].place;
 }
 
-/* Which checkpoint was taken. One that was said to be made is there, unless somebody has damaged it, or it was not `readable`. */
+/* Which checkpoint was taken. One that was said to be made is there, unless somebody has damaged it, or it was not
+ * `readable`. */
 static void judge_checkpoint(struct run *run, const struct evidence *evidence, bool readable) {
   struct model *model = &run->model;
   const bool whole = !run->lying && !run->damaged;

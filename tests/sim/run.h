@@ -106,12 +106,12 @@ static inline void run_note(struct run *run, const char *event, const char *outc
   trace_note(&run->trace, run->disk->calls, event, outcome, a, b, c);
 }
 
-/* How far the log holds what the model knows of. A lying disk may have taken a life with all that tells of it, even from an
- * opening that then failed; the next one has its number, but did not begin where it did. */
+/* How far the log holds what the model knows of. A lying disk may have taken a life with all that tells of it, even
+ * from an opening that then failed; the next one has its number, but did not begin where it did. */
 uint64_t run_kept_lsn(const struct run *run, const struct evidence *evidence);
 
-/* For making.c and probe.c: the engine has stopped, and had better have a reason; it is freed; what a checkpoint has said that
- * was passed over is forgotten. */
+/* For making.c and probe.c: the engine has stopped, and had better have a reason; it is freed; what a checkpoint has
+ * said that was passed over is forgotten. */
 void run_judge_failure(struct run *run, const struct coupon_stats *stats);
 void run_free_engine(struct run *run);
 void run_forget_moves(struct run *run, bool passed_over, bool readable);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Shows that whatever a disk, a clock and the memory do, nothing that was final is lost, nothing is there twice, and what
- * is refused is refused rightly; and that it would have been found if it were otherwise. How: the real engine on a
+ * Shows that whatever a disk, a clock and the memory do, nothing that was final is lost, nothing is there twice, and
+ * what is refused is refused rightly; and that it would have been found if it were otherwise. How: the real engine on a
  * simulated world, one thread, everything decided by a seed; see run.h, and docs/TESTING.md.
  */
 #include <malloc.h>

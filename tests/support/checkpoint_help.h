@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the Criterion tests of checkpoints share: the real engine, stepped by hand on a simulated disk; how things get into it,
- * and what can be asked of it and of the disk. One program includes it once.
+ * What the Criterion tests of checkpoints share: the real engine, stepped by hand on a simulated disk; how things get
+ * into it, and what can be asked of it and of the disk. One program includes it once.
  */
 #ifndef TESTS_SUPPORT_CHECKPOINT_HELP_H
 #define TESTS_SUPPORT_CHECKPOINT_HELP_H

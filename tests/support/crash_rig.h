@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Crashes a script at every call that it makes to a simulated disk, loses power in many ways, opens what is left, and holds it
- * against every answer that was final. The script runs lives of an engine in a world (support/world.h).
+ * Crashes a script at every call that it makes to a simulated disk, loses power in many ways, opens what is left, and
+ * holds it against every answer that was final. The script runs lives of an engine in a world (support/world.h).
  */
 #ifndef TESTS_SUPPORT_CRASH_RIG_H
 #define TESTS_SUPPORT_CRASH_RIG_H
@@ -15,7 +15,8 @@ struct crash_rig {
   void (*options)(struct world *world);
   /* The disk before each run; or NULL. */
   void (*disk)(struct simdisk *disk);
-  /* In what way power is lost, besides not at all: so many tosses of which unsynced sectors are kept, beside all and none. */
+  /* In what way power is lost, besides not at all: so many tosses of which unsynced sectors are kept, beside all and
+   * none. */
   unsigned tosses;
   /* Before each opening the newest checkpoint that the manifest names is damaged: nothing may depend on it. */
   bool damage_newest;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the Criterion tests of damage share: directories of a few kilobytes on a simulated disk, and a look at a copy of one by
- * the real recovery. One program includes it once.
+ * What the Criterion tests of damage share: directories of a few kilobytes on a simulated disk, and a look at a copy of
+ * one by the real recovery. One program includes it once.
  */
 #ifndef TESTS_SUPPORT_DAMAGE_HELP_H
 #define TESTS_SUPPORT_DAMAGE_HELP_H

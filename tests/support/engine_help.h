@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the tests of the public behaviour share: temporary directories, a clock to set, engines, and child processes that
- * cannot hang a test. Disks and memory that fail: failing.h; every public function in one table: every_call.h.
+ * What the tests of the public behaviour share: temporary directories, a clock to set, engines, and child processes
+ * that cannot hang a test. Disks and memory that fail: failing.h; every public function in one table: every_call.h.
  *
  * No Criterion in here. What must work for a test to mean anything (help_open(), help_create() …) ends the process
  * with a message if it does not. Nothing sleeps to wait for somebody: help_until() asks again and again.
@@ -29,8 +29,8 @@ _Noreturn void help_die(const char *format, ...) __attribute__((format(printf, 1
 /* Under AddressSanitizer: whether memory has been lost by now. Elsewhere false. */
 bool help_leaks(void);
 bool help_sanitized(void);
-/* For pthread_cleanup_push() in a thread that will be cancelled: AddressSanitizer does not see frames that are unwound, and
- * takes what runs on their place afterwards for a mistake. */
+/* For pthread_cleanup_push() in a thread that will be cancelled: AddressSanitizer does not see frames that are unwound,
+ * and takes what runs on their place afterwards for a mistake. */
 void help_forget_frames(void *unused);
 
 /* Asks until it is so. False: it was not within half a minute, which no machine needs. */
@@ -80,7 +80,8 @@ coupon_engine *help_open_env(const struct cpn_env *env, const char *path, const 
 void help_close(coupon_engine *engine);
 
 struct coupon_campaign_spec help_spec(uint64_t id, uint64_t stock);
-/* The same for users of 16 bytes; and the bytes of such a user, all different for different numbers, and few of them zero. */
+/* The same for users of 16 bytes; and the bytes of such a user, all different for different numbers, and few of them
+ * zero. */
 struct coupon_campaign_spec help_spec_uuid(uint64_t id, uint64_t stock);
 struct help_uuid {
   unsigned char bytes[COUPON_UUID_SIZE];
@@ -93,9 +94,9 @@ coupon_status help_try(coupon_engine *engine, uint64_t campaign, uint64_t user);
 coupon_status help_ask(coupon_engine *engine, uint64_t campaign, uint64_t user);
 struct coupon_campaign_info help_info(coupon_engine *engine, uint64_t campaign);
 struct coupon_stats help_stats(coupon_engine *engine);
-/* How many tickets the campaign has; checks that their numbers are 1, 2, 3 …, that LSNs rise (or, with COUPON_NONE, are all
- * 0), that times do not fall, that issued + remaining = stock, and that no user has two unless there is no limit. NULL,
- * or what is wrong. */
+/* How many tickets the campaign has; checks that their numbers are 1, 2, 3 …, that LSNs rise (or, with COUPON_NONE, are
+ * all 0), that times do not fall, that issued + remaining = stock, and that no user has two unless there is no limit.
+ * NULL, or what is wrong. */
 const char *help_audit(coupon_engine *engine, uint64_t campaign, uint64_t *count);
 bool help_same_ticket(const struct coupon_ticket *a, const struct coupon_ticket *b);
 
@@ -106,10 +107,12 @@ struct help_child {
   int socket;
 };
 
-/* Runs `run` in a child of fork(), which ends with what it returns. Under AddressSanitizer a child that allocates may hang
- * if a thread is just being started or allocates at that moment: the sanitizer's locks are inherited as they are. */
+/* Runs `run` in a child of fork(), which ends with what it returns. Under AddressSanitizer a child that allocates may
+ * hang if a thread is just being started or allocates at that moment: the sanitizer's locks are inherited as they
+ * are. */
 void help_child_start(struct help_child *child, int (*run)(struct help_child *self, void *context), void *context);
-/* A number to the other side, and from it. Hearing from a side that has ended, or says nothing for half a minute: -1000. */
+/* A number to the other side, and from it. Hearing from a side that has ended, or says nothing for half a minute:
+ * -1000. */
 void help_child_say(struct help_child *child, int32_t word);
 int32_t help_child_hear(struct help_child *child);
 /* The exit status; 1000 + signal if it was killed; -1 if it did not end in `seconds` and was killed here. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the tests of a good guest share: engines in the test's directory, opened as anybody would, and a look at the process.
- * One program includes it once.
+ * What the tests of a good guest share: engines in the test's directory, opened as anybody would, and a look at the
+ * process. One program includes it once.
  */
 #ifndef TESTS_SUPPORT_GUEST_H
 #define TESTS_SUPPORT_GUEST_H

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the Criterion tests of memory that runs out share: an allocator that counts and fails (failing.h), and what has to hold
- * afterwards. One program includes it once.
+ * What the Criterion tests of memory that runs out share: an allocator that counts and fails (failing.h), and what has
+ * to hold afterwards. One program includes it once.
  */
 #ifndef TESTS_SUPPORT_MEMORY_HELP_H
 #define TESTS_SUPPORT_MEMORY_HELP_H

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A world without a disk and without threads: an engine on it has a log, with everything that a log brings with it
- * (reservations, a commit stage, finality that comes later), but what it writes goes nowhere, and it is the test's threads
- * that step. So the protocol runs as fast as memory, and a test decides when what is decided becomes final.
+ * (reservations, a commit stage, finality that comes later), but what it writes goes nowhere, and it is the test's
+ * threads that step. So the protocol runs as fast as memory, and a test decides when what is decided becomes final.
  *
  * Kept are the names of the last few files and the first block of each: enough for an engine to make its directory and
  * to read back what it has just made. Nothing can be opened again.

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the Criterion tests of an engine on a real directory share: the directory, a disk that fails, holds or stutters, an
- * engine that commits when the test says so, and threads that wait for finality. One program includes it once.
+ * What the Criterion tests of an engine on a real directory share: the directory, a disk that fails, holds or stutters,
+ * an engine that commits when the test says so, and threads that wait for finality. One program includes it once.
  */
 #ifndef TESTS_SUPPORT_ON_DISK_H
 #define TESTS_SUPPORT_ON_DISK_H

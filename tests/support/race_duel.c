@@ -177,8 +177,8 @@ static uint32_t likeness(const coupon_engine *engine, uint64_t user) {
   return (uint32_t)(cpn_claim_tag(hash) << 1 | cpn_claim_home(hash, 0, 2));
 }
 
-/* The engine's secret is known to us, as it is to nobody else: pairs who look alike are soon found, some hundred of them
- * for all the rounds. */
+/* The engine's secret is known to us, as it is to nobody else: pairs who look alike are soon found, some hundred of
+ * them for all the rounds. */
 static void choose_colliding_users(struct duel *duel) {
   enum { PAIRS = 128 };
   static uint32_t seen[1 << 17]; /* by likeness: the last such user, or 0 */

@@ -127,8 +127,8 @@ coupon_engine *race_open_in(enum race_world world, char path[RACE_PATH_MAX], int
 /* The second world. */
 coupon_engine *race_open_logged(uint64_t log_buffer_bytes, uint64_t (*clock)(void *context));
 
-/* There: commits all that is ready, unless somebody is at it, who will. Elsewhere nothing. Behind every call that may have
- * published; those below do it themselves. */
+/* There: commits all that is ready, unless somebody is at it, who will. Elsewhere nothing. Behind every call that may
+ * have published; those below do it themselves. */
 void race_step(coupon_engine *engine);
 
 /* `path` NULL: in memory only. Checks that it works; `clock` may be NULL. */
@@ -151,8 +151,8 @@ size_t race_tickets_of(coupon_engine *engine, uint64_t campaign, struct coupon_t
 /* Waits until everything that is reserved now is final; nobody else is in a call. */
 void race_settle(coupon_engine *engine);
 
-/* In an engine that the test's threads step: as if one were stopped inside the commit stage, so that tickets stay without
- * their numbers; and as if it went on. */
+/* In an engine that the test's threads step: as if one were stopped inside the commit stage, so that tickets stay
+ * without their numbers; and as if it went on. */
 void race_commits_stop(coupon_engine *engine);
 void race_commits_resume(coupon_engine *engine);
 
@@ -222,8 +222,8 @@ const char *race_judge_window(const struct race_answer *answers, size_t count, c
 
 /* --- the duel ------------------------------------------------------------------------------------ */
 
-/* RACE_COLLIDING: as RACE_STRANGER, but of two users whose claims look alike until one looks closely, in a campaign where
- * the first of them was refused before. */
+/* RACE_COLLIDING: as RACE_STRANGER, but of two users whose claims look alike until one looks closely, in a campaign
+ * where the first of them was refused before. */
 enum race_duel_kind { RACE_SAME_USER, RACE_HOLDER, RACE_NEWCOMERS, RACE_STRANGER, RACE_MARKED, RACE_COLLIDING };
 
 struct race_verdict {
@@ -235,8 +235,8 @@ struct race_verdict {
 };
 
 /* Two threads, `rounds` rounds, a campaign each; ends early at a finding if `until_finding`. In part of the
- * rounds the threads dawdle at marked points; with a log, in part the commit stage stands still. `world`: RACE_IN_MEMORY or
- * RACE_LOGGED. */
+ * rounds the threads dawdle at marked points; with a log, in part the commit stage stands still. `world`:
+ * RACE_IN_MEMORY or RACE_LOGGED. */
 struct race_verdict race_duel(enum race_duel_kind kind, enum race_world world, race_issue_fn *issue, uint64_t rounds,
                               bool until_finding);
 

@@ -205,7 +205,8 @@ static int sim_open(void *context, int directory, const char *name, enum cpn_io_
   return open_file(context, SIM_OPEN, full.text, mode);
 }
 
-/* Changes nothing, and whoever cannot have it does without: not a call that a fault or a crash can tell from its neighbours. */
+/* Changes nothing, and whoever cannot have it does without: not a call that a fault or a crash can tell from its
+ * neighbours. */
 static int sim_open_durable(void *context, int directory, const char *name) {
   struct simdisk *disk = context;
   const struct full_name full = name_in(directory, name);

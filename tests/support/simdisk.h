@@ -11,16 +11,16 @@
  * A failed sync of a directory likewise: entries stay as they are seen, and a later sync does not write those that were
  * changed before, unless they are changed again.
  *
- * With `past_cache` there are handles through which a write is durable when it returns (open_durable() of base/io.h): sector
- * by sector, so that one that fails, or that the process dies in, may have done any of them, with `random`.
+ * With `past_cache` there are handles through which a write is durable when it returns (open_durable() of base/io.h):
+ * sector by sector, so that one that fails, or that the process dies in, may have done any of them, with `random`.
  *
- * There is a second directory, "archive", whose names are looked at from outside as "archive/...". Its entries become durable
- * when it is synced itself.
+ * There is a second directory, "archive", whose names are looked at from outside as "archive/...". Its entries become
+ * durable when it is synced itself.
  *
  * Every call is counted. At the call number `die_at` the process dies: that call and all later ones do nothing and
- * answer -EIO (with `random` a write may have done its first sectors). At `fail_at` one call fails with `fail_errno` (for
- * good, with `fail_for_good`). Whatever else shall go wrong is for `meddle` to say, and for `lie` what a sync that says
- * it is done has not done.
+ * answer -EIO (with `random` a write may have done its first sectors). At `fail_at` one call fails with `fail_errno`
+ * (for good, with `fail_for_good`). Whatever else shall go wrong is for `meddle` to say, and for `lie` what a sync that
+ * says it is done has not done.
  *
  *   simdisk.c       the calls
  *   simdisk_loss.c  what a crash leaves; looking, damaging

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The suite of a Criterion program whose tests each have a world of their own: an engine, not open yet, that is stepped by
- * hand on a simulated disk. One program includes it once.
+ * The suite of a Criterion program whose tests each have a world of their own: an engine, not open yet, that is stepped
+ * by hand on a simulated disk. One program includes it once.
  */
 #ifndef TESTS_SUPPORT_WORLD_SUITE_H
 #define TESTS_SUPPORT_WORLD_SUITE_H

@@ -101,8 +101,8 @@ static struct opened try_to_open(bool reading) {
   return attempt->opened;
 }
 
-/* Of names, sizes, bytes and times of change of the files; not of the hint, which an opening for writing clears before it
- * reads. */
+/* Of names, sizes, bytes and times of change of the files; not of the hint, which an opening for writing clears before
+ * it reads. */
 static uint64_t fingerprint(const char *directory, bool reading) {
   uint64_t sum = 0;
   DIR *stream = opendir(directory);

@@ -7,8 +7,8 @@
  * lives that are durable in different ways and have segments of different sizes. Two directories of three have an
  * archive, one by links, one by copies, as on another file system; the two together have to be the whole log.
  *
- * Planted: a sale that tells before an answer is final; a segment that never got to the archive. (Who is killed loses no page cache; so a sync that is left
- * out is for the simulated disk to find.)
+ * Planted: a sale that tells before an answer is final; a segment that never got to the archive. (Who is killed loses
+ * no page cache; so a sync that is left out is for the simulated disk to find.)
  */
 #include <dirent.h>
 #include <signal.h>

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Shows that the caller's allocator gets back what it gave, is asked by the threads that may ask it, and can fail at any call
- * without a change but to that answer. How: an allocator that counts, checks what it is given back, and fails at each of its
- * calls in turn, in memory, with a log, and in a recovery.
+ * Shows that the caller's allocator gets back what it gave, is asked by the threads that may ask it, and can fail at
+ * any call without a change but to that answer. How: an allocator that counts, checks what it is given back, and fails
+ * at each of its calls in turn, in memory, with a log, and in a recovery.
  */
 #include <pthread.h>
 #include <string.h>
@@ -163,7 +163,8 @@ Test(allocator, that_has_none_for_a_while_delays_a_user_but_does_not_lose_the_un
 #define SCRIPT_CAMPAIGNS 3
 #define SCRIPT_USERS 200
 
-/* Everybody asks in every campaign; how many got a ticket is added to `issued`. Whether nobody met the end of memory. */
+/* Everybody asks in every campaign; how many got a ticket is added to `issued`. Whether nobody met the end of
+ * memory. */
 static bool ask_in_all(coupon_engine *engine, uint64_t issued[SCRIPT_CAMPAIGNS]) {
   bool enough = true;
   for (uint64_t user = 0; user < SCRIPT_USERS; user++) {
@@ -260,8 +261,8 @@ Test(allocator, that_fails_from_any_call_on_with_a_log_changes_nothing_but_the_a
   fail_each_allocation(COUPON_WRITTEN, true);
 }
 
-/* An opening that has been told of the failure has changed nothing; one that found a way without that memory has lost nothing.
- * False: no call of this number was made. */
+/* An opening that has been told of the failure has changed nothing; one that found a way without that memory has lost
+ * nothing. False: no call of this number was made. */
 static bool fail_recovery(const char *data, const struct help_allocator *failing, const uint64_t *issued,
                           int *failures) {
   struct coupon_report report = COUPON_REPORT_INIT;

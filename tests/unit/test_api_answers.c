@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Shows that every answer has its number, its name and its sentence, and which is given where several would be true. How: the
- * table of all statuses, as published; engines that are closed, failed, sold out, and without the campaign.
+ * Shows that every answer has its number, its name and its sentence, and which is given where several would be true.
+ * How: the table of all statuses, as published; engines that are closed, failed, sold out, and without the campaign.
  */
 #include <errno.h>
 #include <stdio.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Shows which arguments, structs and options are accepted, and that all others are refused and change nothing. How: an engine
- * in memory, and every function called with what is just right, just wrong, and out of all proportion.
+ * Shows which arguments, structs and options are accepted, and that all others are refused and change nothing. How: an
+ * engine in memory, and every function called with what is just right, just wrong, and out of all proportion.
  */
 #include <stddef.h>
 #include <string.h>

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Shows what a campaign may be, that its description makes it the same or another, and that of many who create it at once it
- * becomes one. How: an engine in memory. What its window does is in test_windows.c, its finality in test_finality.c.
+ * Shows what a campaign may be, that its description makes it the same or another, and that of many who create it at
+ * once it becomes one. How: an engine in memory. What its window does is in test_windows.c, its finality in
+ * test_finality.c.
  */
 #include <pthread.h>
 #include <string.h>

@@ -166,8 +166,8 @@ Test(batch, users_who_ask_again_in_it_get_their_original_tickets_in_memory) { ex
 
 Test(batch, users_who_ask_again_in_it_get_their_original_tickets_with_a_log) { expect_original_tickets(COUPON_SYNC); }
 
-/* The requests count as concurrent: whoever finds no place for a claim at once goes behind those of the same group of 32.
- * But no group comes before another, and hardly anybody has to go behind. */
+/* The requests count as concurrent: whoever finds no place for a claim at once goes behind those of the same group of
+ * 32. But no group comes before another, and hardly anybody has to go behind. */
 static void sell_out_in_the_middle(int32_t durability) {
   coupon_engine *engine = open_with(durability);
   for (uint64_t stock = 0; stock <= 100; stock += 10) {
@@ -238,8 +238,8 @@ Test(batch, elements_lie_as_far_apart_as_the_caller_says) {
   help_close(engine);
 }
 
-/* So many users that many of the last ones find their first line full of others, and come behind the rest of their group.
- * `together`: that many of them, each twice, are a group. */
+/* So many users that many of the last ones find their first line full of others, and come behind the rest of their
+ * group. `together`: that many of them, each twice, are a group. */
 static void expect_first_requests_first(int32_t durability, int32_t kind, uint64_t together) {
   enum { USERS = 400, CAMPAIGNS = 4 };
   coupon_engine *engine = open_with(durability);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Shows what checkpoints keep and what goes because of them: round trips of every kind of campaign, which segments go when,
- * the archive, when one is made and what the statistics say. Damage is test_checkpoint_damage.c's, crashes are
+ * Shows what checkpoints keep and what goes because of them: round trips of every kind of campaign, which segments go
+ * when, the archive, when one is made and what the statistics say. Damage is test_checkpoint_damage.c's, crashes are
  * test_checkpoint_crash.c's.
  */
 #include <errno.h>

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Shows that a crash at any call of a life with checkpoints, and a fault of any call, loses nothing final; and that no honest
- * disk makes a checkpoint look damaged. How: support/crash_rig.h, with issuing between all steps of a checkpoint (from its
- * marked points), and the mistakes of base/points.h planted to show that the rig would find them.
+ * Shows that a crash at any call of a life with checkpoints, and a fault of any call, loses nothing final; and that no
+ * honest disk makes a checkpoint look damaged. How: support/crash_rig.h, with issuing between all steps of a checkpoint
+ * (from its marked points), and the mistakes of base/points.h planted to show that the rig would find them.
  */
 #include <criterion/criterion.h>
 #include <errno.h>
@@ -152,8 +152,8 @@ static void fail_every_call(int error, bool for_good) {
   cr_assert_null(wrong, "%s", wrong);
 }
 
-/* While a checkpoint is made the log needs another segment, and the sync of the full one fails. To the next sync what was
- * not written looks clean; the checkpoint must not take that for its proof. */
+/* While a checkpoint is made the log needs another segment, and the sync of the full one fails. To the next sync what
+ * was not written looks clean; the checkpoint must not take that for its proof. */
 static bool log_sync_fails;
 
 static int64_t fail_a_sync_of_the_log(void *context, const struct sim_call *call) {

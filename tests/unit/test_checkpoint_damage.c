@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Shows that a damaged checkpoint is never believed: another makes up for it, or the opening is refused and names the file.
- * How: two checkpoints and a little log, every byte of the newest and of the manifest flipped, files missing, short, of
- * another number or directory, and a state that cannot be written down under right checksums.
+ * Shows that a damaged checkpoint is never believed: another makes up for it, or the opening is refused and names the
+ * file. How: two checkpoints and a little log, every byte of the newest and of the manifest flipped, files missing,
+ * short, of another number or directory, and a state that cannot be written down under right checksums.
  */
 #include <errno.h>
 #include <stdio.h>

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Shows that the claim set keeps what it is given: claims are words that come back as they were made, a claim is made in
- * the first empty place of its user's order and nowhere else, looking with wide instructions and word by word is the same,
- * users whose hashes agree, in the tag, the print, or altogether, are told apart by what their claims lead to, and
- * running out of memory leaves the set as it was. One thread; many threads are in tests/plain/race_claim_set.c.
+ * Shows that the claim set keeps what it is given: claims are words that come back as they were made, a claim is made
+ * in the first empty place of its user's order and nowhere else, looking with wide instructions and word by word is the
+ * same, users whose hashes agree, in the tag, the print, or altogether, are told apart by what their claims lead to,
+ * and running out of memory leaves the set as it was. One thread; many threads are in tests/plain/race_claim_set.c.
  *
  * Hashes are handed in: any number is one.
  */

@@ -2,8 +2,8 @@
 /*
  * Shows that damage is refused with file and offset, or cut where the log does not prove that it was synced, and
  * never leads to a wrong state. How: directories of a few kilobytes on a simulated disk, with every bit flipped,
- * cut and zeroed at every byte; each opened by the real recovery, for writing and for reading. What is whole and does not
- * belong is in test_misplaced.c.
+ * cut and zeroed at every byte; each opened by the real recovery, for writing and for reading. What is whole and does
+ * not belong is in test_misplaced.c.
  */
 #include <stdio.h>
 #include <string.h>
@@ -53,7 +53,8 @@ static void check_damaged(const struct simdisk *disk, const struct world *past, 
   }
 }
 
-/* A sanitizer makes each opening some twenty times dearer: there every 13th bit, which visits every place within a byte. */
+/* A sanitizer makes each opening some twenty times dearer: there every 13th bit, which visits every place within a
+ * byte. */
 #if defined(__SANITIZE_ADDRESS__)
 #define BIT_STEP 13
 #else

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Shows what happens if answers cannot become final: the disk fails, is full, or does its work in pieces, or the log has come
- * to its last position. Nothing that was acknowledged is lost, a failed write or sync is never retried, and everybody is told.
+ * Shows what happens if answers cannot become final: the disk fails, is full, or does its work in pieces, or the log
+ * has come to its last position. Nothing that was acknowledged is lost, a failed write or sync is never retried, and
+ * everybody is told.
  *
  * How: engines on a real directory, with the system's calls behind a disk that fails, holds or stutters
  * (support/engine_help.h); where the moment of a commit matters there is no commit thread, and the test steps.

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Shows that a checkpoint, or a tickets file, that is sound by every checksum and says what cannot be is not believed: each
- * rule of FORMAT.md for their contents, one at a time. How: one number of a good file is changed, what seals it is made
- * right again, and it is opened, on a simulated disk; the fault has to be the one that the rule is for. The older
+ * Shows that a checkpoint, or a tickets file, that is sound by every checksum and says what cannot be is not believed:
+ * each rule of FORMAT.md for their contents, one at a time. How: one number of a good file is changed, what seals it is
+ * made right again, and it is opened, on a simulated disk; the fault has to be the one that the rule is for. The older
  * checkpoint is then taken, and everything is there.
  */
 #include <criterion/criterion.h>

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Shows that an engine survives fork(): in the child every call on it answers so, in the parent it goes on, and the child may
- * have an engine of its own. How: children that make every call, while the parent stands still, is busy, or is held inside a
- * call.
+ * Shows that an engine survives fork(): in the child every call on it answers so, in the parent it goes on, and the
+ * child may have an engine of its own. How: children that make every call, while the parent stands still, is busy, or
+ * is held inside a call.
  */
 #include <pthread.h>
 #include <semaphore.h>

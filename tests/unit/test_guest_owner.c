@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Shows that a directory is one engine's at a time, in this process and among all others, for as long as the engine is open
- * and its process lives. How: openers of all kinds beside an owner, and child processes that open, fork, and are killed.
+ * Shows that a directory is one engine's at a time, in this process and among all others, for as long as the engine is
+ * open and its process lives. How: openers of all kinds beside an owner, and child processes that open, fork, and are
+ * killed.
  */
 #include <pthread.h>
 #include <signal.h>

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Shows that the library leaves the process around it alone: errno, the standard streams, signals, umask, working directory,
- * locale and limits; and that its files get the modes they should whatever the umask is. How: by looking before and after.
+ * Shows that the library leaves the process around it alone: errno, the standard streams, signals, umask, working
+ * directory, locale and limits; and that its files get the modes they should whatever the umask is. How: by looking
+ * before and after.
  */
 #include <errno.h>
 #include <fcntl.h>

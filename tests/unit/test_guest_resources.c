@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Shows what the library holds of the process: descriptors and threads of its own, how many, of what kind, and that it gives
- * them back, also where opening fails half way. How: by looking with fcntl() and in /proc/self/task, with a disk that fails,
- * with a limit for descriptors, and with a system that refuses each thread in turn.
+ * Shows what the library holds of the process: descriptors and threads of its own, how many, of what kind, and that it
+ * gives them back, also where opening fails half way. How: by looking with fcntl() and in /proc/self/task, with a disk
+ * that fails, with a limit for descriptors, and with a system that refuses each thread in turn.
  */
 #include <dirent.h>
 #include <errno.h>

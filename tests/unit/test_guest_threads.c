@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Shows that calls survive what happens to the threads that make them: that they are short-lived, cancelled, and signalled.
- * How: ten thousand threads, one after the other; cancellation before, inside and at any moment of a call; signals while it
- * waits.
+ * Shows that calls survive what happens to the threads that make them: that they are short-lived, cancelled, and
+ * signalled. How: ten thousand threads, one after the other; cancellation before, inside and at any moment of a call;
+ * signals while it waits.
  */
 #include <pthread.h>
 #include <sched.h>

@@ -4,8 +4,8 @@
  * pattern spread over the claim set's lines as if at random, those included that somebody has chosen to collide under
  * another secret.
  *
- * The expected values were computed with other programs, written from the papers: a SipHash of bytes that also gives the
- * paper's own example for its 2-4 form, and a round of AES from the field's arithmetic that gives that of FIPS 197,
+ * The expected values were computed with other programs, written from the papers: a SipHash of bytes that also gives
+ * the paper's own example for its 2-4 form, and a round of AES from the field's arithmetic that gives that of FIPS 197,
  * appendix B.
  */
 #include <criterion/criterion.h>
@@ -78,8 +78,8 @@ Test(hash, without_aes_is_siphash_under_a_part_of_the_secret_of_its_own) {
 
 /* --- every bit ----------------------------------------------------------------------------------- */
 
-/* How often each bit of the hash changes with a bit of what is hashed. Of 1024 tries half, within 6.5 of the 16 that are
- * one standard deviation. */
+/* How often each bit of the hash changes with a bit of what is hashed. Of 1024 tries half, within 6.5 of the 16 that
+ * are one standard deviation. */
 #define TRIES 1024
 #define LEAST_CHANGES (TRIES / 2 - 104)
 #define MOST_CHANGES (TRIES / 2 + 104)

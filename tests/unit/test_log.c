@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Shows that the rooms of the disk wing keep their word one by one: format (what is encoded is decoded, what is not
- * whole is not believed), join (tickets that are the same but for the user, and nothing else), buffer (holes stop the drain, full is answered, nothing is lost over the wrap), clock
- * (never back).
+ * whole is not believed), join (tickets that are the same but for the user, and nothing else), buffer (holes stop the
+ * drain, full is answered, nothing is lost over the wrap), clock (never back).
  */
 #include <criterion/criterion.h>
 #include <stdlib.h>
@@ -69,7 +69,8 @@ Test(format, tickets_of_both_kinds_of_users_come_back_as_they_were) {
   }
 }
 
-/* The kind lies in what was the upper half of the name's length, and always zero, so logs from before read as numbers. */
+/* The kind lies in what was the upper half of the name's length, and always zero, so logs from before read as
+ * numbers. */
 Test(format, a_campaign_of_numbers_is_written_as_it_was_before_there_were_kinds) {
   struct cpn_record record = {.type = CPN_RECORD_CAMPAIGN, .stock = 5, .name = "kind", .name_length = 4};
   unsigned char bytes[CPN_WORDS_CAMPAIGN_MAX * 8];

@@ -13,7 +13,8 @@ MEMORY_SUITE(refused_users);
 
 /* --- the limit ----------------------------------------------------------------------------------- */
 
-/* Far more tickets than the memory holds: what the first of them asks for must not depend on what the last would need. */
+/* Far more tickets than the memory holds: what the first of them asks for must not depend on what the last would
+ * need. */
 #define LIMIT UINT64_C(200000)
 #define STOCK 1000000000
 

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Shows that what is whole, and does not belong, is not believed: segments and frames in another's place, of another directory
- * or life; versions still to come; records that break a rule. How: directories of a few kilobytes on a simulated disk, in
- * which things are moved, or changed and sealed with the right checksums; each opened by the real recovery, for writing and
- * for reading. Damage that checksums see is in test_damage.c, the rules for checkpoints in test_forged.c.
+ * Shows that what is whole, and does not belong, is not believed: segments and frames in another's place, of another
+ * directory or life; versions still to come; records that break a rule. How: directories of a few kilobytes on a
+ * simulated disk, in which things are moved, or changed and sealed with the right checksums; each opened by the real
+ * recovery, for writing and for reading. Damage that checksums see is in test_damage.c, the rules for checkpoints in
+ * test_forged.c.
  */
 #include <string.h>
 

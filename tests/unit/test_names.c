@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Shows that nothing rests on a name that may not be durable: that of the directory, those of segments and of the manifest
- * after a directory sync that failed, those in an archive; and that what has a segment's name in an archive is taken for
- * that segment only if it is. How: the real engine on a simulated disk, of which a directory sync that fails forgets the
- * entries that it was to write, as a failed sync of a file forgets its pages; and the file system's own calls, listened to.
+ * Shows that nothing rests on a name that may not be durable: that of the directory, those of segments and of the
+ * manifest after a directory sync that failed, those in an archive; and that what has a segment's name in an archive is
+ * taken for that segment only if it is. How: the real engine on a simulated disk, of which a directory sync that fails
+ * forgets the entries that it was to write, as a failed sync of a file forgets its pages; and the file system's own
+ * calls, listened to.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -52,7 +53,8 @@ static void live(uint64_t first_user, const struct failing *failing) {
   world_abandon(&world);
 }
 
-/* The life after the one that failed is a short one: what it makes anew by the way, later ones would not find missing. */
+/* The life after the one that failed is a short one: what it makes anew by the way, later ones would not find
+ * missing. */
 static void some_lives(const struct failing *failing) {
   for (uint64_t life = 0, after = 0; life < 4 && after < 2; life++) {
     after += failing->met >= failing->at;

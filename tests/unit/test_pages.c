@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Pages of tickets that come out of a checkpoint as they lie there mean the same as the same tickets row by row. A checkpoint
- * of some thousand tickets is made, what pages say is changed at random under checksums that are right, and the directory is
- * opened in both ways: what they answer, what they say is damaged and where, and every ticket have to be the same. A page
- * that could not have come of a log is passed over, with its checkpoint, in both.
+ * Pages of tickets that come out of a checkpoint as they lie there mean the same as the same tickets row by row. A
+ * checkpoint of some thousand tickets is made, what pages say is changed at random under checksums that are right, and
+ * the directory is opened in both ways: what they answer, what they say is damaged and where, and every ticket have to
+ * be the same. A page that could not have come of a log is passed over, with its checkpoint, in both.
  */
 #include <criterion/criterion.h>
 #include <stdio.h>
@@ -36,7 +36,8 @@ static void issue(uint64_t campaign, uint64_t user) {
   cr_assert_eq(status, COUPON_ISSUED);
 }
 
-/* Runs of one campaign, so that LSNs rise steadily, and turns, so that they do not; times that stand, and times that run. */
+/* Runs of one campaign, so that LSNs rise steadily, and turns, so that they do not; times that stand, and times that
+ * run. */
 static void make_checkpoint(void) {
   cr_assert_eq(world_open(&world), COUPON_OK);
   struct coupon_campaign_spec numbers = help_spec(1, NUMBERS), uuids = help_spec_uuid(2, UUIDS + 10);

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Shows that a caller who waits, and whose own answer is final at once, has nevertheless told the commit thread of what it
- * published on the way: a place that it reserved and gave up is a hole until then, and whoever published behind it has told
- * nobody, because there was nothing to be committed yet.
+ * Shows that a caller who waits, and whose own answer is final at once, has nevertheless told the commit thread of what
+ * it published on the way: a place that it reserved and gave up is a hole until then, and whoever published behind it
+ * has told nobody, because there was nothing to be committed yet.
  *
- * How: one thread plays all parts, one call inside the other. In the caller's clock the last unit goes to another and the
- * refusal becomes final; so the caller's place lies behind what the refusal rests on. While it is reserved, somebody else
- * publishes behind it, finds a hole, and relies on the caller. Nobody calls afterwards.
+ * How: one thread plays all parts, one call inside the other. In the caller's clock the last unit goes to another and
+ * the refusal becomes final; so the caller's place lies behind what the refusal rests on. While it is reserved,
+ * somebody else publishes behind it, finds a hole, and relies on the caller. Nobody calls afterwards.
  */
 #include "base/points.h"
 #include "engine/engine.h"

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Shows what the reader of a log accepts, cuts and refuses where all checksums are right: what no crash leaves, but a bug,
- * or a forger, might. How: logs written by hand (tests/fuzz/log_build.h) on a disk in memory, opened for reading and for
- * writing by the real recovery. What the fuzzers have found is told here once more, where somebody can read it.
+ * Shows what the reader of a log accepts, cuts and refuses where all checksums are right: what no crash leaves, but a
+ * bug, or a forger, might. How: logs written by hand (tests/fuzz/log_build.h) on a disk in memory, opened for reading
+ * and for writing by the real recovery. What the fuzzers have found is told here once more, where somebody can read it.
  */
 #include <criterion/criterion.h>
 #include <string.h>

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Shows that opening a directory fails well: whichever call to the disk fails or stops short, whichever block of memory is
- * not to be had, and however owners come and go. How: a directory in memory, opened again and again with one thing going
- * wrong, the next one each time, until nothing does any more. Nothing may crash, leak, or be opened as something else.
+ * Shows that opening a directory fails well: whichever call to the disk fails or stops short, whichever block of memory
+ * is not to be had, and however owners come and go. How: a directory in memory, opened again and again with one thing
+ * going wrong, the next one each time, until nothing does any more. Nothing may crash, leak, or be opened as something
+ * else.
  */
 #include <criterion/criterion.h>
 #include <errno.h>
@@ -177,7 +178,8 @@ static void fail_each_call(bool read_only, int how, uint64_t tickets) {
     coupon_status status = open_it(read_only, &engine, &report);
     bool failed = calls >= fail_at;
     if (status != COUPON_OK) cr_expect_gt(strlen(report.message), 10);
-    /* What nobody may open is neither a directory with less in it nor none; a file that ends early may look like that. */
+    /* What nobody may open is neither a directory with less in it nor none; a file that ends early may look like
+     * that. */
     if (status == COUPON_OK && how != 0) cr_expect_eq(report.tickets, tickets, "call %d", (int)fail_at);
     fail_at += failed ? 0 : 1000000;
     calls = UINT64_MAX / 2; /* closing fails no more */
@@ -390,7 +392,8 @@ Test(recovery, reads_all_beside_an_owner_without_a_hint) {
   }
 }
 
-/* --- the reader alone ---------------------------------------------------------------------------------------------- */
+/* --- the reader alone
+ * ---------------------------------------------------------------------------------------------- */
 
 static uint64_t records;
 static coupon_status count_record(void *context, const struct cpn_record *record, struct cpn_fault *fault) {

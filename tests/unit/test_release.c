@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Shows that a closed campaign's memory can be given back and its tickets be read from their file, for ever or until they
- * are dropped; that nothing of it is lost on the way; and who is told what. How: the real engine, stepped by hand on a
- * simulated disk. Crashes in the middle are test_checkpoint_crash.c's, readers that run meanwhile race_checkpoint.c's.
+ * Shows that a closed campaign's memory can be given back and its tickets be read from their file, for ever or until
+ * they are dropped; that nothing of it is lost on the way; and who is told what. How: the real engine, stepped by hand
+ * on a simulated disk. Crashes in the middle are test_checkpoint_crash.c's, readers that run meanwhile
+ * race_checkpoint.c's.
  */
 #include <criterion/criterion.h>
 #include <errno.h>
@@ -42,8 +43,8 @@ static void reopen(void) {
   cr_assert_eq(world_open(&world), COUPON_OK, "%s", world.report.message);
 }
 
-/* Campaign 1 with so many tickets, every tenth user's being of user 7 where there is no limit; the time for it is over, and
- * nobody has come by to say so. */
+/* Campaign 1 with so many tickets, every tenth user's being of user 7 where there is no limit; the time for it is over,
+ * and nobody has come by to say so. */
 static void sell_out(int32_t kind, uint64_t limit, uint64_t tickets) {
   struct coupon_campaign_spec spec = COUPON_CAMPAIGN_SPEC_INIT;
   spec.id = 1;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Recovery in runs answers as record by record: random logs are written by this file's own hand, sound or with one rule
- * broken somewhere, and a model that knows nothing but lists goes through the records one after the other. The engine has
- * to find the same tickets, or the same fault at the same place with as much before it; with one thread and with
+ * broken somewhere, and a model that knows nothing but lists goes through the records one after the other. The engine
+ * has to find the same tickets, or the same fault at the same place with as much before it; with one thread and with
  * two, with claims made at once and with claims that come at the end.
  *
  * And claims that are left and settled, with hashes chosen so that lines are full, which random users seldom see.
@@ -397,8 +397,8 @@ Test(restore, a_large_campaign_is_recovered_as_record_by_record) {
   }
 }
 
-/* Whoever writes such a log knows no hash, and needs none: most of the tickets are one user's, whose part of the claims cannot
- * hold so many. */
+/* Whoever writes such a log knows no hash, and needs none: most of the tickets are one user's, whose part of the claims
+ * cannot hold so many. */
 Test(restore, a_user_with_most_of_a_large_campaign_is_found) {
   seed = help_seed();
   for (int round = 0; round < 3; round++) {

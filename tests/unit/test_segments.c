@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Shows of log/spare.c: the log finds its next segment made, on every kind of file system; a segment that could not be made
- * ahead stops nobody before the log gets there, and then as it would have anyway; nothing is left behind.
+ * Shows of log/spare.c: the log finds its next segment made, on every kind of file system; a segment that could not be
+ * made ahead stops nobody before the log gets there, and then as it would have anyway; nothing is left behind.
  *
- * How: engines on a real directory, with the system's calls behind a file system that has no room to give beforehand, no
- * way past its cache, or no space. Segments of less than 1 MiB, as in the other tests, are never made ahead. Crashes
+ * How: engines on a real directory, with the system's calls behind a file system that has no room to give beforehand,
+ * no way past its cache, or no space. Segments of less than 1 MiB, as in the other tests, are never made ahead. Crashes
  * before, while and after a segment gets its name are in test_crash.c.
  */
 #include <errno.h>
@@ -111,7 +111,8 @@ static bool was_tried(void *unused) {
   return files.opened > 0;
 }
 
-/* Beyond a quarter of a segment of 1 MiB, and no further: on a busy machine the log would be at its end before the maker. */
+/* Beyond a quarter of a segment of 1 MiB, and no further: on a busy machine the log would be at its end before the
+ * maker. */
 static void grow_until_tried(coupon_engine *engine, uint64_t *next) {
   cr_assert_eq(grow(engine, next, MIB / 4 + MIB / 16), COUPON_OK);
   cr_assert(help_until(was_tried, NULL));

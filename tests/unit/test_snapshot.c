@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Shows that a snapshot, also one taken beside the owner, has what is final and nothing else, and raises no false alarm.
+ * Shows that a snapshot, also one taken beside the owner, has what is final and nothing else, and raises no false
+ * alarm.
  *
  * How: engines on a real directory, with the system's calls behind a disk that fails, holds or stutters
  * (support/engine_help.h); where the moment of a commit matters there is no commit thread, and the test steps.

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Shows that a reader beside an opening does not take an honest log for a damaged one because of the hint of the life before.
- * How: a power loss that takes the log and leaves the hint, as it may where answers are final before they are synced; then a
- * reader at every call of the opening that follows.
+ * Shows that a reader beside an opening does not take an honest log for a damaged one because of the hint of the life
+ * before. How: a power loss that takes the log and leaves the hint, as it may where answers are final before they are
+ * synced; then a reader at every call of the opening that follows.
  */
 #include <criterion/criterion.h>
 #include <string.h>

@@ -2,8 +2,8 @@
 /*
  * Shows that what has the name of a file of ours, and is none, neither holds an opening up nor is believed: a FIFO that
  * nobody writes to, a socket, a directory, a link to nowhere, a link to the very file. How: a directory of which every
- * file is there, on the machine's own disk; each name in turn stands for each of them, and a child opens it, for writing
- * and for reading, which must end, and has to name the file; with the file back everything is as it was.
+ * file is there, on the machine's own disk; each name in turn stands for each of them, and a child opens it, for
+ * writing and for reading, which must end, and has to name the file; with the file back everything is as it was.
  */
 #include <criterion/criterion.h>
 #include <errno.h>
@@ -170,7 +170,8 @@ static void expect(const struct role *role, const char *name, enum kind kind, bo
   cr_expect_neq(outcome.report.os_error, 0);
 }
 
-/* A reader asks nobody for the hint where nobody holds the lock; a writer looks at what it begins with and goes on in. */
+/* A reader asks nobody for the hint where nobody holds the lock; a writer looks at what it begins with and goes on
+ * in. */
 static const struct role roles[] = {
     {"^manifest", false, true, true},    {"^lock", false, true, true}, {"^owner", false, true, false},
     {"[.]checkpoint", true, true, true}, {"[.]log", true, true, true}, {"[.]checkpoint", false, false, false},

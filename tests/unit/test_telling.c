@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Shows who learns that answers have become final, by callback and by eventfd, and that no callback can make a call that
- * waits.
+ * Shows who learns that answers have become final, by callback and by eventfd, and that no callback can make a call
+ * that waits.
  *
  * How: engines on a real directory, with the system's calls behind a disk that fails, holds or stutters
  * (support/engine_help.h); where the moment of a commit matters there is no commit thread, and the test steps.

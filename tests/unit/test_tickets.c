@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Shows that tickets come back as they were put, by number and by LSN, before their page is packed and after, whatever the
- * distances of their LSNs and times; that what was not put, or has an LSN of nobody's, is not found; and that packing
- * saves memory, and running out of it changes nothing. How: random histories, kept beside the tickets and compared. One
- * thread; readers beside the packer are in tests/plain.
+ * Shows that tickets come back as they were put, by number and by LSN, before their page is packed and after, whatever
+ * the distances of their LSNs and times; that what was not put, or has an LSN of nobody's, is not found; and that
+ * packing saves memory, and running out of it changes nothing. How: random histories, kept beside the tickets and
+ * compared. One thread; readers beside the packer are in tests/plain.
  */
 #include <criterion/criterion.h>
 #include <stdlib.h>

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Shows that users of 16 bytes are served like numbers: issued once, told again, refused, looked up, listed, kept in the
- * log and recovered, told apart by every byte; that a call of one kind in a campaign of the other says so and changes
- * nothing; and that logs from before there were kinds go on as they were.
+ * Shows that users of 16 bytes are served like numbers: issued once, told again, refused, looked up, listed, kept in
+ * the log and recovered, told apart by every byte; that a call of one kind in a campaign of the other says so and
+ * changes nothing; and that logs from before there were kinds go on as they were.
  */
 #include <criterion/criterion.h>
 #include <stdlib.h>

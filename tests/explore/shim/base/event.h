@@ -2,7 +2,8 @@
 /*
  * In place of the library's, for what is explored: an event count as base/event.h promises it, without the system's
  * futexes: sleeping is the explorer's. The orders are weaker than the library's: telling is an increment that releases,
- * looking is a load that acquires. It takes the same room as the library's: what is not explored has been compiled with that.
+ * looking is a load that acquires. It takes the same room as the library's: what is not explored has been compiled with
+ * that.
  */
 #ifndef CPN_BASE_EVENT_H
 #define CPN_BASE_EVENT_H
