@@ -13,6 +13,7 @@
 struct memory_disk judge_disk;
 
 static struct cpn_env env;
+static bool threads;
 
 _Noreturn void judge_finding(const char *format, ...) {
   va_list arguments;
@@ -29,6 +30,8 @@ void judge_begin(void) {
   env = memory_disk_env(&judge_disk);
   memory_disk_shown = &judge_disk;
 }
+
+void judge_let_threads(bool may) { threads = may; }
 
 /* --- the verifier ---------------------------------------------------------------------------------- */
 
@@ -87,6 +90,7 @@ coupon_status judge_open(bool read_only, coupon_engine **engine, struct coupon_r
   options.callbacks.clock = read_clock;
   *report = (struct coupon_report)COUPON_REPORT_INIT;
   *engine = NULL;
+  env.start_thread = threads && read_only ? cpn_env_system.start_thread : NULL;
   coupon_status status = cpn_engine_open(&env, "d", &options, engine, report);
   if (status == COUPON_OK || status == COUPON_E_CORRUPT || status == COUPON_E_VERSION || status == COUPON_E_ACCESS)
     return status;

@@ -38,6 +38,8 @@ _Noreturn void judge_finding(const char *format, ...) __attribute__((format(prin
 
 #include "coupon/coupon.h"
 
+/* Whether looking may start threads, which help to restore; from the next opening on. */
+void judge_let_threads(bool may);
 /* Opens the disk; any answer but OK, CORRUPT, VERSION and ACCESS is a finding. */
 coupon_status judge_open(bool read_only, coupon_engine **engine, struct coupon_report *report);
 /* Closes and frees. */
