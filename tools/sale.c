@@ -189,7 +189,9 @@ static int hold_sale(struct sale *sale) {
   engine.segment_size_bytes = options->segment_size_bytes;
   engine.checkpoint_log_bytes = options->checkpoint_log_bytes;
   engine.archive_dir = options->archive;
-  int code = session_open(&sale->session, sale->directory, &engine);
+  const bool goes_on = options->resume || options->check;
+  int code = goes_on ? session_open_existing(&sale->session, sale->directory, &engine)
+                     : session_open(&sale->session, sale->directory, &engine);
   if (code != CODE_DONE) return code;
   code = session_close(&sale->session, run_open(sale));
   if (!sale->ran) return code;

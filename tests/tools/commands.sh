@@ -84,7 +84,8 @@ mkdir empty
 echo 'of somebody else' >empty/letter
 for directory in missing empty; do
   for arguments in 'issue % 1 5' 'lookup % 1 5' 'status %' 'tickets % 1' 'verify %' 'dump %' 'checkpoint %' \
-    'backup % other'; do
+    'backup % other' 'sale --stock 1 --users 1 --resume --dir %' \
+    'sale --stock 1 --users 1 --check --ack-file /dev/null --dir %'; do
     # The words are meant to be split.
     # shellcheck disable=SC2086
     answers 4 "$directory" "$coupon" ${arguments/\%/$directory}
